@@ -1,0 +1,14 @@
+using System.Runtime.Intrinsics.X86;
+
+namespace VlmSharp.Kernels;
+
+/// <summary>The two sets of x86 instructions kernels are written for; what each stands for is decided here once.</summary>
+internal static class InstructionSets
+{
+    /// <summary>512-bit vectors with the byte, word, double-word and 128/256-bit extensions (every AVX-512 server CPU since 2017).</summary>
+    public static bool Avx512 =>
+        Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported;
+
+    /// <summary>256-bit vectors with fused multiply-add.</summary>
+    public static bool Avx2 => System.Runtime.Intrinsics.X86.Avx2.IsSupported && Fma.IsSupported;
+}
