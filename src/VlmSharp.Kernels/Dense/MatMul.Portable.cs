@@ -1,0 +1,81 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+
+namespace VlmSharp.Kernels;
+
+public static unsafe partial class MatMul
+{
+    static void Portable(in Call call)
+    {
+        switch (call.W.Storage)
+        {
+            case ElementType.F32:
+                Drive<PortableKernels<F32Weights>>(call);
+                break;
+            case ElementType.BF16:
+                Drive<PortableKernels<BF16Weights>>(call);
+                break;
+            default:
+                Drive<PortableKernels<F16Weights>>(call);
+                break;
+        }
+    }
+
+    /// <summary>Scalar loops; products are rounded before they are added, because not every machine can fuse the two.</summary>
+    readonly struct PortableKernels<TWeights> : IPanelKernels
+        where TWeights : struct, IWeightFormat
+    {
+        public static int TileRows => int.MaxValue; // x is read in place
+
+        public static bool TilesReadF32 => false;
+
+        public static bool ReadsWeightsOnce(int rows) => true;
+
+        public static void Pack(float* x, nint stride, int columns, float* packed) => throw new UnreachableException();
+
+        public static void Unpack(byte* panel, int depth, float* unpacked) => throw new UnreachableException();
+
+        public static void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride) =>
+            throw new UnreachableException();
+
+        [SkipLocalsInit]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public static void Rows(
+            float* x,
+            nint stride,
+            int rows,
+            byte* panel,
+            nint panelBytes,
+            int panelCount,
+            int depth,
+            float* sums,
+            nint sumsStride
+        )
+        {
+            float* column = stackalloc float[PanelRows];
+            for (int p = 0; p < panelCount; p++, panel += panelBytes, sums += PanelRows)
+            {
+                for (int k = 0; k < depth; k++)
+                {
+                    for (int c = 0; c < PanelRows; c++)
+                    {
+                        column[c] = TWeights.One(panel + (nint)k * TWeights.ColumnBytes, c);
+                    }
+
+                    for (int r = 0; r < rows; r++)
+                    {
+                        float a = x[r * stride + k];
+                        float* row = sums + r * sumsStride;
+                        for (int c = 0; c < PanelRows; c += 4)
+                        {
+                            row[c] += a * column[c];
+                            row[c + 1] += a * column[c + 1];
+                            row[c + 2] += a * column[c + 2];
+                            row[c + 3] += a * column[c + 3];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+using System.Runtime.CompilerServices;
+
+namespace VlmSharp.Kernels;
+
+/// <summary>A weight matrix W: [rows = outputs, columns = inputs] in the one layout every matrix product reads.</summary>
+/// <remarks>
+/// <para>
+/// Panels of 32 rows, one after the other; inside a panel the 32 values of column 0, then those of column 1, and so on, so that a
+/// product streams through memory once, whether it multiplies one vector or a thousand. The last panel is filled up with rows of
+/// zeros, whose products are computed and thrown away.
+/// </para>
+/// <para>
+/// Values of 16 bits stand in pairs: row r of the panel in the low and row r + 16 in the high half of a 32-bit word, so that both
+/// halves of a 64-byte load become f32 vectors of consecutive rows with one shift or mask each.
+/// </para>
+/// <para>Filled once by <see cref="PackRows"/>, then read by any number of threads. Owns its memory.</para>
+/// </remarks>
+public sealed unsafe class PackedMatrix : IDisposable
+{
+    /// <summary>Rows of a panel: two 512-bit vectors of f32.</summary>
+    internal const int PanelRows = 32;
+
+    // Columns packed at a time: the block of the panel that is written to (8 KiB of f32) stays in the first-level cache.
+    const int PackColumns = 64;
+
+    readonly AlignedBuffer panels;
+
+    /// <summary>A matrix of zeros.</summary>
+    /// <param name="rows">Outputs of the product.</param>
+    /// <param name="columns">Inputs of the product.</param>
+    /// <param name="storage">How the values are stored.</param>
+    public PackedMatrix(int rows, int columns, ElementType storage)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
+        Rows = rows;
+        Columns = columns;
+        Storage = storage;
+        PanelBytes = (long)columns * PanelRows * storage.Size();
+        panels = new AlignedBuffer(checked(PanelCount * PanelBytes));
+    }
+
+    /// <summary>Outputs of the product.</summary>
+    public int Rows { get; }
+
+    /// <summary>Inputs of the product.</summary>
+    public int Columns { get; }
+
+    /// <summary>How the values are stored.</summary>
+    public ElementType Storage { get; }
+
+    /// <summary>Size of the packed values, the zeros of the last panel included.</summary>
+    public long Bytes => panels.Bytes;
+
+    /// <summary>How many panels there are.</summary>
+    internal int PanelCount => (int)(((long)Rows + PanelRows - 1) / PanelRows);
+
+    /// <summary>Bytes from one panel to the next.</summary>
+    internal long PanelBytes { get; }
+
+    /// <summary>The first byte of panel 0. Whoever uses it keeps the matrix alive.</summary>
+    internal byte* Panels => panels.Pointer;
+
+    /// <summary>Stores rows [<paramref name="firstRow"/>, <paramref name="firstRow"/> + <paramref name="rowCount"/>).</summary>
+    /// <param name="firstRow">First row to store; a matrix may be filled in pieces, in any order.</param>
+    /// <param name="rowCount">Number of rows.</param>
+    /// <param name="source">Row-major [rowCount, columns], little endian, at any address.</param>
+    /// <param name="sourceType">Type of the source: <see cref="Storage"/> itself, or one that it holds exactly.</param>
+    /// <param name="pool">Threads to share the work.</param>
+    /// <exception cref="ArgumentException">The conversion would round, or the source has another size than the rows.</exception>
+    public void PackRows(int firstRow, int rowCount, ReadOnlySpan<byte> source, ElementType sourceType, WorkerPool pool)
+    {
+        ArgumentNullException.ThrowIfNull(pool);
+        if (firstRow < 0 || rowCount < 0 || firstRow > Rows - rowCount)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(firstRow),
+                $"rows [{firstRow}, {firstRow} + {rowCount}) of a matrix of {Rows} rows"
+            );
+        }
+
+        if (!sourceType.WidensTo(Storage))
+        {
+            throw new ArgumentException(
+                $"{sourceType} values do not fit into {Storage} without rounding",
+                nameof(sourceType)
+            );
+        }
+
+        long expected = (long)rowCount * Columns * sourceType.Size();
+        if (source.Length != expected)
+        {
+            throw new ArgumentException(
+                $"{rowCount} rows of {Columns} {sourceType} values are {expected} bytes, the source has {source.Length}",
+                nameof(source)
+            );
+        }
+
+        if (source.IsEmpty)
+        {
+            return;
+        }
+
+        fixed (byte* first = source)
+        {
+            var body = new PackBody(this, first, sourceType, firstRow, firstRow + rowCount);
+            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+        }
+
+        GC.KeepAlive(this);
+    }
+
+    /// <summary>Reads one row back, exactly: a look-up in an embedding that is tied to the output head.</summary>
+    /// <param name="row">Which row.</param>
+    /// <param name="destination">[columns]</param>
+    public void UnpackRow(int row, Span<float> destination)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(row);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(row, Rows);
+        if (destination.Length != Columns)
+        {
+            throw new ArgumentException(
+                $"a row has {Columns} values, the destination {destination.Length}",
+                nameof(destination)
+            );
+        }
+
+        byte* value = Panels + row / PanelRows * PanelBytes + OffsetInColumn(row % PanelRows);
+        int step = PanelRows * Storage.Size();
+        for (int k = 0; k < destination.Length; k++, value += step)
+        {
+            destination[k] = Storage switch
+            {
+                ElementType.F32 => *(float*)value,
+                ElementType.BF16 => Widen.BF16(*(ushort*)value),
+                _ => Widen.F16(*(ushort*)value),
+            };
+        }
+
+        GC.KeepAlive(this);
+    }
+
+    /// <summary>Frees the memory.</summary>
+    public void Dispose() => panels.Dispose();
+
+    // Bytes from the start of a column of a panel to the value of one of its 32 rows.
+    int OffsetInColumn(int row) => Storage == ElementType.F32 ? row * 4 : row % 16 * 4 + row / 16 * 2;
+
+    readonly struct PackBody(PackedMatrix matrix, byte* source, ElementType sourceType, int firstRow, int endRow)
+        : IParallelBody
+    {
+        // One part is one panel, so that two threads never write into the same one.
+        public void Run(int part, int worker)
+        {
+            int panel = firstRow / PanelRows + part;
+            byte* target = matrix.Panels + panel * matrix.PanelBytes;
+            int start = Math.Max(firstRow, panel * PanelRows);
+            int end = Math.Min(endRow, panel * PanelRows + PanelRows);
+            for (int column = 0; column < matrix.Columns; column += PackColumns)
+            {
+                int count = Math.Min(PackColumns, matrix.Columns - column);
+                for (int row = start; row < end; row++)
+                {
+                    long index = (long)(row - firstRow) * matrix.Columns + column;
+                    byte* from = source + index * sourceType.Size();
+                    byte* to =
+                        target
+                        + (long)column * PanelRows * matrix.Storage.Size()
+                        + matrix.OffsetInColumn(row % PanelRows);
+                    Scatter(from, to, count);
+                }
+            }
+        }
+
+        // count consecutive values of a row to the same place of count consecutive columns
+        void Scatter(byte* from, byte* to, int count)
+        {
+            switch (sourceType)
+            {
+                case ElementType.F32:
+                    for (int i = 0; i < count; i++)
+                    {
+                        ((uint*)to)[i * PanelRows] = Unsafe.ReadUnaligned<uint>(from + i * 4);
+                    }
+
+                    break;
+                case ElementType.BF16 when matrix.Storage == ElementType.F32:
+                    for (int i = 0; i < count; i++)
+                    {
+                        ((float*)to)[i * PanelRows] = Widen.BF16(Unsafe.ReadUnaligned<ushort>(from + i * 2));
+                    }
+
+                    break;
+                case ElementType.F16 when matrix.Storage == ElementType.F32:
+                    for (int i = 0; i < count; i++)
+                    {
+                        ((float*)to)[i * PanelRows] = Widen.F16(Unsafe.ReadUnaligned<ushort>(from + i * 2));
+                    }
+
+                    break;
+                default:
+                    for (int i = 0; i < count; i++)
+                    {
+                        ((ushort*)to)[i * PanelRows] = Unsafe.ReadUnaligned<ushort>(from + i * 2);
+                    }
+
+                    break;
+            }
+        }
+    }
+}
