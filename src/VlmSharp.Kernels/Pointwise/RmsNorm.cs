@@ -1,0 +1,124 @@
+namespace VlmSharp.Kernels;
+
+/// <summary>One row of RMSNorm; y may be x.</summary>
+internal unsafe delegate void RmsNormKernel(float* x, float* weight, float* y, int width, float epsilon);
+
+/// <summary>y[r, i] = x[r, i] / sqrt(mean(x[r]^2) + epsilon) * weight[i] (Zhang and Sennrich, arXiv 1910.07467).</summary>
+/// <remarks>
+/// Squares are summed in f32 in many partial sums: relative error at most 1e-6 for widths up to 16384 and |x| whose squares
+/// stay in the range of f32. NaN or infinity anywhere in a row makes NaN at least where it stands; other rows never matter.
+/// </remarks>
+public static unsafe partial class RmsNorm
+{
+    internal static readonly KernelTable<RmsNormKernel> Variants = new(
+        "rms_norm",
+        ("avx512", InstructionSets.Avx512, Avx512),
+        ("avx2", InstructionSets.Avx2, Avx2),
+        ("portable", true, Portable)
+    );
+
+    /// <summary>Normalises every row.</summary>
+    /// <param name="x">[rows, width]</param>
+    /// <param name="xStride">Elements from one row of x to the next, at least <paramref name="width"/>.</param>
+    /// <param name="weight">[width]</param>
+    /// <param name="y">[rows, width]; may be x itself.</param>
+    /// <param name="yStride">Elements from one row of y to the next.</param>
+    /// <param name="rows">Number of rows; 0 is allowed. A head of every token is a row too: rows = tokens * heads.</param>
+    /// <param name="width">Elements per row.</param>
+    /// <param name="epsilon">Added to the mean square.</param>
+    /// <param name="pool">Shares the rows when there are enough.</param>
+    /// <exception cref="ArgumentException">A span is too short, rows of it overlap, or weight has another width.</exception>
+    public static void Apply(
+        ReadOnlySpan<float> x,
+        int xStride,
+        ReadOnlySpan<float> weight,
+        Span<float> y,
+        int yStride,
+        int rows,
+        int width,
+        float epsilon,
+        WorkerPool pool
+    ) => Apply(Variants.Active, x, xStride, weight, y, yStride, rows, width, epsilon, pool);
+
+    internal static void Apply(
+        RmsNormKernel kernel,
+        ReadOnlySpan<float> x,
+        int xStride,
+        ReadOnlySpan<float> weight,
+        Span<float> y,
+        int yStride,
+        int rows,
+        int width,
+        float epsilon,
+        WorkerPool pool
+    )
+    {
+        RowMatrix.Check(x.Length, xStride, rows, width);
+        RowMatrix.Check(y.Length, yStride, rows, width);
+        RowMatrix.CheckVector(weight.Length, width);
+        if (rows == 0 || width == 0)
+        {
+            return;
+        }
+
+        int rowsPerPart = RowMatrix.RowsPerPart(width);
+        fixed (float* xStart = x)
+        fixed (float* weightStart = weight)
+        fixed (float* yStart = y)
+        {
+            var body = new Body
+            {
+                Kernel = kernel,
+                X = xStart,
+                Weight = weightStart,
+                Y = yStart,
+                XStride = xStride,
+                YStride = yStride,
+                Rows = rows,
+                Width = width,
+                Epsilon = epsilon,
+                RowsPerPart = rowsPerPart,
+            };
+            pool.Run(RowMatrix.Parts(rows, rowsPerPart), ref body);
+        }
+    }
+
+    static void Portable(float* x, float* weight, float* y, int width, float epsilon)
+    {
+        double squares = 0;
+        for (int i = 0; i < width; i++)
+        {
+            squares += (double)x[i] * x[i];
+        }
+
+        float factor = (float)(1 / Math.Sqrt((squares / width) + epsilon));
+        for (int i = 0; i < width; i++)
+        {
+            y[i] = x[i] * factor * weight[i];
+        }
+    }
+
+    struct Body : IParallelBody
+    {
+        internal RmsNormKernel Kernel;
+        internal float* X;
+        internal float* Weight;
+        internal float* Y;
+        internal int XStride;
+        internal int YStride;
+        internal int Rows;
+        internal int Width;
+        internal float Epsilon;
+        internal int RowsPerPart;
+
+        public readonly void Run(int part, int worker)
+        {
+            int first = part * RowsPerPart;
+            int end = Math.Min(Rows, first + RowsPerPart);
+            for (nint r = first; r < end; r++)
+            {
+                Kernel(X + (r * XStride), Weight, Y + (r * YStride), Width, Epsilon);
+            }
+        }
+    }
+}
