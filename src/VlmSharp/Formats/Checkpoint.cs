@@ -1,0 +1,206 @@
+namespace VlmSharp.Formats;
+
+/// <summary>A checkpoint directory as published on Hugging Face: configs read, weights memory-mapped, everything structural checked.</summary>
+/// <remarks>
+/// <para>Ownership: the checkpoint owns the memory maps. Tensors and spans borrowed from it end with <see cref="Dispose"/>; whoever keeps weights
+/// longer copies or packs them first. The files must not be truncated in place while it is open; see <see cref="Kernels.MappedFile"/>.</para>
+/// <para>Every weight is accounted for: a model takes each with <see cref="Get"/> or names it with <see cref="Ignore"/>, and ends with
+/// <see cref="ThrowIfUnused"/>. <see cref="Get"/> may be called from several threads.</para>
+/// </remarks>
+public sealed class Checkpoint : IDisposable
+{
+    readonly SafetensorsFile[] files;
+    readonly string weights;
+    readonly Dictionary<string, Weight> tensors = new(StringComparer.Ordinal);
+    readonly Dictionary<string, string> ignored = new(StringComparer.Ordinal);
+    readonly JsonObjectReader? processorFile;
+    readonly JsonObjectReader? videoProcessorFile;
+    ProcessorConfig? processor;
+    ProcessorConfig? videoProcessor;
+
+    Checkpoint(string directory)
+    {
+        Directory = directory;
+        Config = JsonObjectReader.Open(Path.Combine(directory, "config.json"));
+        string[] architectures = Config.Texts("architectures", 16);
+        Architecture =
+            architectures.Length > 0
+                ? architectures[0]
+                : throw Config.Error("architectures", "is empty, expected the model's class");
+        Generation = GenerationConfig.Read(OpenOptional("generation_config.json"), Config);
+        processorFile = OpenOptional("preprocessor_config.json");
+        videoProcessorFile = OpenOptional("video_preprocessor_config.json") ?? processorFile;
+        (ChatTemplate, ChatTemplateFile) = ChatTemplates.Find(directory);
+
+        // Last, so that nothing else can fail while the maps are open.
+        (files, weights) = WeightFiles.Open(directory);
+        foreach (SafetensorsFile file in files)
+        {
+            foreach (TensorInfo tensor in file.Tensors)
+            {
+                // An index lists each tensor once and the shards were held against it.
+                tensors.Add(tensor.Name, new Weight(file, tensor));
+            }
+        }
+
+        Tensors = [.. tensors.Values.Select(weight => weight.Info)];
+    }
+
+    /// <summary>The directory, as it was given.</summary>
+    public string Directory { get; }
+
+    /// <summary><c>config.json</c>; the model reads its own part.</summary>
+    public JsonObjectReader Config { get; }
+
+    /// <summary>The class that wrote the checkpoint: <c>architectures[0]</c> of the config, such as <c>Qwen2VLForConditionalGeneration</c>.</summary>
+    public string Architecture { get; }
+
+    /// <summary>Stop tokens and sampling settings.</summary>
+    public GenerationConfig Generation { get; }
+
+    /// <summary>How pictures are prepared, or null where the checkpoint has no <c>preprocessor_config.json</c>.</summary>
+    /// <remarks>Read when first asked for: other families' files have the same names and other fields.</remarks>
+    /// <exception cref="CheckpointException">The file is wrong, or not of the Qwen2-VL line.</exception>
+    public ProcessorConfig? Processor =>
+        processor ??= processorFile is null ? null : ProcessorConfig.Read(processorFile);
+
+    /// <summary>How videos are prepared: <c>video_preprocessor_config.json</c>, or the pictures' settings where there is no such file.</summary>
+    /// <exception cref="CheckpointException">As for <see cref="Processor"/>.</exception>
+    public ProcessorConfig? VideoProcessor =>
+        videoProcessor ??= videoProcessorFile is null ? null : ProcessorConfig.Read(videoProcessorFile);
+
+    /// <summary>The chat template's source, or null where the checkpoint has none.</summary>
+    public string? ChatTemplate { get; }
+
+    /// <summary>The name of the file <see cref="ChatTemplate"/> stands in, for messages about it.</summary>
+    public string? ChatTemplateFile { get; }
+
+    /// <summary>All tensors of all files.</summary>
+    public IReadOnlyCollection<TensorInfo> Tensors { get; }
+
+    /// <summary>Tensors that the model left out on purpose, with its reasons.</summary>
+    public IReadOnlyDictionary<string, string> Ignored => ignored;
+
+    /// <summary>Opens a directory: reads the configs and the chat template, maps the weights and checks their headers.</summary>
+    /// <exception cref="CheckpointException">A file is missing, damaged, or contradicts itself or another one.</exception>
+    public static Checkpoint Open(string directory)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        return System.IO.Directory.Exists(directory)
+            ? new Checkpoint(directory)
+            : throw new CheckpointException(directory, "there is no such directory");
+    }
+
+    /// <summary>Whether there is a tensor of this name.</summary>
+    public bool Contains(string name) => tensors.ContainsKey(name);
+
+    /// <summary>A weight of a known shape; it counts as used from then on.</summary>
+    /// <param name="name">The tensor's name in the file.</param>
+    /// <param name="shape">The shape that the config promises, outermost dimension first.</param>
+    /// <exception cref="CheckpointException">It is missing, has another shape, or is not stored as F32, F16 or BF16.</exception>
+    /// <exception cref="ObjectDisposedException">The checkpoint was disposed (when the bytes are read).</exception>
+    public CheckpointTensor Get(string name, params ReadOnlySpan<int> shape)
+    {
+        if (!tensors.TryGetValue(name, out Weight? weight))
+        {
+            throw new CheckpointException(
+                weights,
+                $"has no tensor '{name}' of shape {TensorInfo.Text(shape)}{Similar(name)}"
+            );
+        }
+
+        if (!shape.SequenceEqual(weight.Info.Shape))
+        {
+            throw new CheckpointException(
+                weight.Info.File,
+                $"tensor '{name}' has shape {TensorInfo.Text(weight.Info.Shape)}, config.json asks for {TensorInfo.Text(shape)}"
+            );
+        }
+
+        weight.Used = true;
+        return new CheckpointTensor(weight.File, weight.Info);
+    }
+
+    /// <summary>Says that a tensor is left out on purpose; nothing happens when it is not there.</summary>
+    /// <param name="name">The tensor's name in the file.</param>
+    /// <param name="reason">Why, for those who list the ignored ones: <c>tied to the embedding</c>.</param>
+    public void Ignore(string name, string reason)
+    {
+        if (tensors.TryGetValue(name, out Weight? weight))
+        {
+            weight.Used = true;
+            ignored[name] = reason;
+        }
+    }
+
+    /// <summary>Checks that every tensor was taken or ignored.</summary>
+    /// <exception cref="CheckpointException">Some were not: the model would be another than the one that was trained.</exception>
+    public void ThrowIfUnused()
+    {
+        TensorInfo[] unused = [.. tensors.Values.Where(weight => !weight.Used).Select(weight => weight.Info)];
+        if (unused.Length > 0)
+        {
+            string names = string.Join(
+                ", ",
+                unused.Take(4).Select(tensor => $"{Quote.Name(tensor.Name)} {TensorInfo.Text(tensor.Shape)}")
+            );
+            throw new CheckpointException(
+                unused[0].File,
+                $"{unused.Length} of {tensors.Count} tensors have no place in {Architecture} as config.json describes it: {names}{(unused.Length > 4 ? ", ..." : "")}"
+            );
+        }
+    }
+
+    /// <summary>Unmaps the weights. Tensors and spans borrowed from the checkpoint must not be used any more.</summary>
+    public void Dispose() => Array.ForEach(files, static file => file.Dispose());
+
+    JsonObjectReader? OpenOptional(string name)
+    {
+        string path = Path.Combine(Directory, name);
+        return Path.Exists(path) ? JsonObjectReader.Open(path) : null;
+    }
+
+    string Similar(string name)
+    {
+        // A helper for people: a damaged file with a million names is not searched to the end.
+        string[] closest =
+        [
+            .. tensors
+                .Keys.Where(other => other.Length <= 256)
+                .Take(4096)
+                .Select(other => (Name: other, Distance: EditDistance(name, other)))
+                .Where(other => other.Distance <= name.Length / 2)
+                .OrderBy(other => other.Distance)
+                .Take(3)
+                .Select(other => Quote.Name(other.Name)),
+        ];
+        return closest.Length > 0 ? $"; the closest names are {string.Join(", ", closest)}" : "";
+    }
+
+    static int EditDistance(string a, string b)
+    {
+        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
+        for (int i = 0; i < a.Length; i++)
+        {
+            int diagonal = row[0];
+            row[0] = i + 1;
+            for (int j = 0; j < b.Length; j++)
+            {
+                int replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+                diagonal = row[j + 1];
+                row[j + 1] = Math.Min(replaced, Math.Min(row[j], row[j + 1]) + 1);
+            }
+        }
+
+        return row[b.Length];
+    }
+
+    sealed class Weight(SafetensorsFile file, TensorInfo info)
+    {
+        public SafetensorsFile File => file;
+
+        public TensorInfo Info => info;
+
+        public bool Used { get; set; }
+    }
+}
