@@ -1,0 +1,231 @@
+using System.Runtime.InteropServices;
+using VlmSharp.Kernels;
+
+namespace VlmSharp.Tensors;
+
+/// <summary>Runs operations at once, on the CPU, with results in an arena.</summary>
+public class CpuOps(WorkerPool pool) : Ops, IDisposable
+{
+    readonly Arena arena = new();
+    readonly KvPlacement packed = new();
+    readonly List<int> pages = [];
+
+    /// <summary>The threads operations run on.</summary>
+    public WorkerPool Pool { get; } = pool;
+
+    /// <summary>Bytes of intermediate memory held.</summary>
+    public long ArenaBytes => arena.Bytes;
+
+    /// <inheritdoc/>
+    public override Tensor Allocate(int rows, int width) => arena.Allocate(rows, width);
+
+    /// <inheritdoc/>
+    public override Arena.Mark Mark => arena.Position;
+
+    /// <inheritdoc/>
+    public override Tensor Release(Arena.Mark mark, Tensor keep) => arena.Release(mark, keep);
+
+    /// <summary>Frees all tensors of the step.</summary>
+    public void Reset() => arena.Release(default);
+
+    /// <inheritdoc/>
+    public override Tensor Embed(PackedMatrix table, ReadOnlySpan<int> tokens)
+    {
+        Tensor y = Allocate(tokens.Length, table.Columns);
+        for (int row = 0; row < tokens.Length; row++)
+        {
+            table.UnpackRow(tokens[row], y.Row(row));
+        }
+
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor ReplaceRows(Tensor x, int firstRow, Tensor rows)
+    {
+        x.Slice(firstRow, rows.Rows).CopyFrom(rows);
+        return x;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor TakeRows(Tensor x, ReadOnlySpan<int> indices)
+    {
+        Tensor y = Allocate(indices.Length, x.Width);
+        for (int row = 0; row < indices.Length; row++)
+        {
+            x.Row(indices[row]).CopyTo(y.Row(row));
+        }
+
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Linear(Tensor x, Linear layer)
+    {
+        Tensor y = Allocate(x.Rows, layer.Outputs);
+        MatMul.Apply(x.Data, x.Stride, layer.Weight, layer.Bias, y.Data, y.Stride, x.Rows, Pool);
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Linear(Tensor x, Linear layer, Tensor residual)
+    {
+        MatMul.Apply(
+            x.Data,
+            x.Stride,
+            layer.Weight,
+            layer.Bias,
+            residual.Data,
+            residual.Stride,
+            x.Rows,
+            Pool,
+            accumulate: true
+        );
+        return residual;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor RmsNorm(Tensor x, Vector weight, float epsilon)
+    {
+        Tensor y = Allocate(x.Rows, x.Width);
+        Kernels.RmsNorm.Apply(x.Data, x.Stride, weight.Values, y.Data, y.Stride, x.Rows, x.Width, epsilon, Pool);
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor LayerNorm(Tensor x, Vector weight, Vector bias, float epsilon)
+    {
+        Tensor y = Allocate(x.Rows, x.Width);
+        Kernels.LayerNorm.Apply(
+            x.Data,
+            x.Stride,
+            weight.Values,
+            bias.Values,
+            y.Data,
+            y.Stride,
+            x.Rows,
+            x.Width,
+            epsilon,
+            Pool
+        );
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Rotate(Tensor x, int heads, Rotary rotary)
+    {
+        Rope.Apply(x.Data, x.Stride, x.Rows, heads, x.Width / heads, rotary.Cos.Data, rotary.Sin.Data, Pool);
+        return x;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor SwiGlu(Tensor gateUp)
+    {
+        int width = gateUp.Width / 2;
+        Tensor gate = gateUp.Columns(0, width);
+        Tensor up = gateUp.Columns(width, width);
+        Tensor y = Allocate(gateUp.Rows, width);
+        Kernels.SwiGlu.Apply(gate.Data, gate.Stride, up.Data, up.Stride, y.Data, y.Stride, y.Rows, width, Pool);
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor QuickGelu(Tensor x)
+    {
+        Kernels.QuickGelu.Apply(x.Data, x.Stride, x.Data, x.Stride, x.Rows, x.Width, Pool);
+        return x;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Gelu(Tensor x)
+    {
+        Kernels.Gelu.Apply(x.Data, x.Stride, x.Data, x.Stride, x.Rows, x.Width, Pool);
+        return x;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths)
+    {
+        // The kernel reads keys and values from pages, so they are laid into some, each sequence from a page of its own on.
+        packed.Clear();
+        int pageCount = 0;
+        foreach (int length in lengths)
+        {
+            int count = (length + KvLayout.PageTokens - 1) / KvLayout.PageTokens;
+            pages.Clear();
+            for (int i = 0; i < count; i++)
+            {
+                pages.Add(pageCount++);
+            }
+
+            packed.Add(CollectionsMarshal.AsSpan(pages), length, length);
+        }
+
+        Tensor y = Allocate(q.Rows, q.Width);
+        Arena.Mark mark = Mark;
+        Tensor store = Allocate(pageCount, shape.Layout.PageFloats);
+        Attend(q, k, v, shape, store.Data, packed, causal: false, y);
+        arena.Release(mark);
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor CachedAttention(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        KvCache cache,
+        int layer,
+        KvPlacement placement
+    )
+    {
+        Tensor y = Allocate(q.Rows, q.Width);
+        Attend(q, k, v, shape, cache.Layer(layer), placement, causal: true, y);
+        return y;
+    }
+
+    void Attend(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        Span<float> store,
+        KvPlacement placement,
+        bool causal,
+        Tensor y
+    )
+    {
+        KeyValueStore.Write(k.Data, k.Stride, v.Data, v.Stride, k.Rows, shape.Layout, store, placement.Slots, Pool);
+        Kernels.Attention.Apply(
+            q.Data,
+            q.Stride,
+            shape.Heads,
+            shape.Layout,
+            store,
+            placement.PageTable,
+            placement.Sequences,
+            causal,
+            shape.Scale,
+            y.Data,
+            y.Stride,
+            Pool
+        );
+    }
+
+    /// <summary>Frees the arena.</summary>
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Frees the arena.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            arena.Dispose();
+        }
+    }
+}

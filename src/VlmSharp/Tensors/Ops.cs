@@ -1,0 +1,98 @@
+using VlmSharp.Kernels;
+
+namespace VlmSharp.Tensors;
+
+/// <summary>The seam between models and kernels: every operation a model's forward pass is made of.</summary>
+/// <remarks>
+/// One virtual call for an operation, never for an element. An argument that is documented as consumed may be overwritten
+/// by the result; a model does not use it afterwards. An implementation decides where results live and whether they are
+/// recorded. <see cref="CpuOps"/> runs inference.
+/// </remarks>
+public abstract class Ops
+{
+    /// <summary>An uninitialised tensor that lives until the mark below it is released.</summary>
+    public abstract Tensor Allocate(int rows, int width);
+
+    /// <summary>The position to which <see cref="Release"/> goes back.</summary>
+    public abstract Arena.Mark Mark { get; }
+
+    /// <summary>Frees everything allocated since the mark but one tensor, whose new place is returned.</summary>
+    public abstract Tensor Release(Arena.Mark mark, Tensor keep);
+
+    /// <summary>Rows of the table for the tokens: [tokens, width].</summary>
+    public abstract Tensor Embed(PackedMatrix table, ReadOnlySpan<int> tokens);
+
+    /// <summary><paramref name="x"/> with its rows from <paramref name="firstRow"/> on replaced by those of another tensor.</summary>
+    /// <param name="x">Consumed.</param>
+    /// <param name="firstRow">First row that is replaced.</param>
+    /// <param name="rows">[count, width]: what takes their place.</param>
+    public abstract Tensor ReplaceRows(Tensor x, int firstRow, Tensor rows);
+
+    /// <summary>The listed rows, in their order: [indices, width].</summary>
+    public abstract Tensor TakeRows(Tensor x, ReadOnlySpan<int> indices);
+
+    /// <summary>W x + b for every row: [rows, outputs].</summary>
+    public abstract Tensor Linear(Tensor x, Linear layer);
+
+    /// <summary>W x + b + residual: [rows, outputs].</summary>
+    /// <param name="x">[rows, inputs]</param>
+    /// <param name="layer">The map.</param>
+    /// <param name="residual">[rows, outputs]; consumed.</param>
+    public abstract Tensor Linear(Tensor x, Linear layer, Tensor residual);
+
+    /// <summary>x / sqrt(mean(x^2) + epsilon) * weight, by rows.</summary>
+    public abstract Tensor RmsNorm(Tensor x, Vector weight, float epsilon);
+
+    /// <summary>(x - mean) / sqrt(variance + epsilon) * weight + bias, by rows, with the biased variance.</summary>
+    public abstract Tensor LayerNorm(Tensor x, Vector weight, Vector bias, float epsilon);
+
+    /// <summary>Rotates pairs (i, i + headDim / 2) of every head by the row's angles.</summary>
+    /// <param name="x">[rows, heads * headDim]; consumed.</param>
+    /// <param name="heads">Heads in a row.</param>
+    /// <param name="rotary">The angles.</param>
+    public abstract Tensor Rotate(Tensor x, int heads, Rotary rotary);
+
+    /// <summary>silu(gate) * up, where a row holds the gate in its first half and up in the second: [rows, width / 2].</summary>
+    public abstract Tensor SwiGlu(Tensor gateUp);
+
+    /// <summary>x * sigmoid(1.702 x).</summary>
+    /// <param name="x">Consumed.</param>
+    public abstract Tensor QuickGelu(Tensor x);
+
+    /// <summary>x * (1 + erf(x / sqrt(2))) / 2.</summary>
+    /// <param name="x">Consumed.</param>
+    public abstract Tensor Gelu(Tensor x);
+
+    /// <summary>Attention within packed sequences, every row seeing all rows of its own sequence.</summary>
+    /// <param name="q">[rows, heads * headDim]</param>
+    /// <param name="k">[rows, kvHeads * headDim]</param>
+    /// <param name="v">[rows, kvHeads * headDim]</param>
+    /// <param name="shape">Heads.</param>
+    /// <param name="lengths">Rows of each sequence; their sum is the number of rows.</param>
+    /// <returns>[rows, heads * headDim]</returns>
+    public abstract Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths);
+
+    /// <summary>Causal attention over the cached keys and values of each sequence, to which k and v are added first.</summary>
+    /// <param name="q">[rows, heads * headDim]</param>
+    /// <param name="k">[rows, kvHeads * headDim]</param>
+    /// <param name="v">[rows, kvHeads * headDim]</param>
+    /// <param name="shape">Heads.</param>
+    /// <param name="cache">The pages.</param>
+    /// <param name="layer">Which layer's pages.</param>
+    /// <param name="placement">Which rows belong to which sequence, and where its keys lie.</param>
+    /// <returns>[rows, heads * headDim]</returns>
+    public abstract Tensor CachedAttention(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        KvCache cache,
+        int layer,
+        KvPlacement placement
+    );
+
+    /// <summary>Marks a named intermediate result; an implementation may look at it, or put another in its place.</summary>
+    /// <param name="name">The name golden cases use: <c>vision.block.0</c>, <c>text.norm</c>, ...</param>
+    /// <param name="x">Consumed.</param>
+    public virtual Tensor Tap(string name, Tensor x) => x;
+}
