@@ -1,0 +1,173 @@
+using VlmSharp.Generation;
+using VlmSharp.Kernels;
+using VlmSharp.Models;
+using VlmSharp.Tensors;
+using VlmSharp.Vision;
+
+namespace VlmSharp.Engine;
+
+/// <summary>Runs steps of a model over sequences that share one paged cache. Used from one thread at a time.</summary>
+/// <remarks>
+/// A step is planned, reserved, executed, then committed or aborted: if it fails, the sequences stand where they stood before.
+/// The result for a sequence does not depend on the others in the step nor on how its prompt is cut into chunks.
+/// </remarks>
+public sealed class InferenceEngine : IDisposable
+{
+    readonly CpuOps ops;
+    readonly KvCache cache;
+    readonly Step step = new();
+    readonly List<int> plan = [];
+    readonly HashSet<Sequence> alive = [];
+    Tensor logits;
+
+    /// <summary>An engine with room for a number of tokens in its cache.</summary>
+    /// <param name="model">Borrowed.</param>
+    /// <param name="ops">Borrowed; also decides on the threads.</param>
+    /// <param name="cacheTokens">Tokens of all sequences together; rounded up to whole pages.</param>
+    public InferenceEngine(IVisionLanguageModel model, CpuOps ops, int cacheTokens)
+    {
+        Model = model;
+        this.ops = ops;
+        cache = new KvCache(model.Info.Layers, model.Info.Attention.Layout, Sequence.PagesFor(cacheTokens));
+        Pages = new PagePool(cache.PageCount);
+        step.Placement.EnsureRoom(cache.PageCount);
+        Scratch = new SamplerScratch(model.Info.Vocabulary);
+    }
+
+    /// <summary>The model that runs.</summary>
+    public IVisionLanguageModel Model { get; }
+
+    /// <summary>Rows a step takes at most; longer prompts are computed in several steps.</summary>
+    public int ChunkTokens { get; set; } = 512;
+
+    /// <summary>Free and owned pages.</summary>
+    public PagePool Pages { get; }
+
+    /// <summary>Buffers that the samplers of all requests share: they take turns.</summary>
+    internal SamplerScratch Scratch { get; }
+
+    /// <summary>A sequence without tokens.</summary>
+    public Sequence CreateSequence()
+    {
+        Sequence sequence = new(this);
+        alive.Add(sequence);
+        return sequence;
+    }
+
+    internal void Forget(Sequence sequence) => alive.Remove(sequence);
+
+    /// <summary>Whether every page is either free or owned by exactly one sequence.</summary>
+    public bool PagesAddUp()
+    {
+        int[] owned = [.. alive.SelectMany(s => s.Pages)];
+        return Pages.Free + owned.Length == Pages.Total && owned.Distinct().Count() == owned.Length;
+    }
+
+    /// <summary>Looks at a medium: vision tower and connector.</summary>
+    public MediaFeatures Encode(PreparedMedia media)
+    {
+        ops.Reset();
+        return new MediaFeatures(Model.Encode(ops, media.Pixels, [media.Plan.Grid]));
+    }
+
+    /// <summary>Computes pending tokens of the sequences, in their order, up to <see cref="ChunkTokens"/> rows.</summary>
+    /// <returns>Rows computed. A sequence whose last token was reached has <see cref="Sequence.LogitRow"/> set.</returns>
+    /// <exception cref="CacheFullException">There are not enough free pages; nothing has changed.</exception>
+    public int Run(IReadOnlyList<Sequence> sequences)
+    {
+        int rows = Plan(sequences);
+        Reserve(sequences);
+        try
+        {
+            step.Clear();
+            int wanted = 0;
+            for (int i = 0; i < sequences.Count; i++)
+            {
+                sequences[i].LogitRow = -1;
+                if (plan[i] == 0)
+                {
+                    continue;
+                }
+
+                sequences[i].AddTo(step, plan[i]);
+                if (plan[i] == sequences[i].Pending)
+                {
+                    step.WantLogits(step.Tokens.Length - 1);
+                    sequences[i].LogitRow = wanted++;
+                }
+            }
+
+            ops.Reset();
+            logits = Model.Forward(ops, step, cache);
+        }
+        catch
+        {
+            foreach (Sequence sequence in sequences)
+            {
+                sequence.Truncate(sequence.Computed);
+            }
+
+            throw;
+        }
+
+        for (int i = 0; i < sequences.Count; i++)
+        {
+            sequences[i].Commit(plan[i]);
+        }
+
+        return rows;
+    }
+
+    /// <summary>The logits of the last step for a sequence that reached its end: [vocabulary]; valid until the next step.</summary>
+    public ReadOnlySpan<float> Logits(Sequence sequence) => logits.Row(sequence.LogitRow);
+
+    /// <summary>How many tokens of each sequence this step computes. Decoding sequences come first, so that a long prompt does not stop them.</summary>
+    int Plan(IReadOnlyList<Sequence> sequences)
+    {
+        plan.Clear();
+        int budget = ChunkTokens;
+        for (int i = 0; i < sequences.Count; i++)
+        {
+            int count = sequences[i].Pending == 1 ? Math.Min(1, budget) : 0;
+            plan.Add(count);
+            budget -= count;
+        }
+
+        for (int i = 0; i < sequences.Count; i++)
+        {
+            if (plan[i] == 0)
+            {
+                plan[i] = Math.Min(sequences[i].Pending, budget);
+                budget -= plan[i];
+            }
+        }
+
+        return ChunkTokens - budget;
+    }
+
+    void Reserve(IReadOnlyList<Sequence> sequences)
+    {
+        for (int i = 0; i < sequences.Count; i++)
+        {
+            int needed = Sequence.PagesFor(sequences[i].Computed + plan[i]);
+            if (!Pages.TryGrow(sequences[i].Pages, needed))
+            {
+                int missing = needed - sequences[i].Pages.Count - Pages.Free;
+                for (int k = 0; k < i; k++)
+                {
+                    sequences[k].Truncate(sequences[k].Computed);
+                }
+
+                throw new CacheFullException(
+                    $"The cache has {Pages.Total * KvLayout.PageTokens} tokens; {missing * KvLayout.PageTokens} more are needed for this step."
+                );
+            }
+        }
+    }
+
+    /// <summary>Frees the cache.</summary>
+    public void Dispose() => cache.Dispose();
+}
+
+/// <summary>The cache has no room for what a step would add.</summary>
+public sealed class CacheFullException(string message) : Exception(message);

@@ -1,0 +1,173 @@
+using System.Runtime.InteropServices;
+using VlmSharp.Models;
+using VlmSharp.Tensors;
+using VlmSharp.Vision;
+
+namespace VlmSharp.Engine;
+
+/// <summary>The tokens of one request, their positions, the media among them, and how many of them are in the cache.</summary>
+/// <remarks>Owns its pages until it is disposed; borrows its media features.</remarks>
+public sealed class Sequence : IDisposable
+{
+    readonly List<int> tokens = [];
+    readonly List<int>[] positions =
+    [
+        [],
+        [],
+        [],
+    ];
+    readonly List<(int Start, MediaFeatures Features)> media = [];
+    int delta; // position of a token behind the prompt = index + delta
+
+    internal Sequence(InferenceEngine engine) => Engine = engine;
+
+    internal InferenceEngine Engine { get; }
+
+    /// <summary>All tokens, computed or not.</summary>
+    public ReadOnlySpan<int> Tokens => CollectionsMarshal.AsSpan(tokens);
+
+    /// <summary>How many of the tokens have their keys and values in the cache.</summary>
+    public int Computed { get; private set; }
+
+    /// <summary>Tokens that a step has still to compute.</summary>
+    public int Pending => tokens.Count - Computed;
+
+    /// <summary>Row of the last step's logits that predicts the next token, or -1 where that step did not reach the end.</summary>
+    public int LogitRow { get; internal set; } = -1;
+
+    internal List<int> Pages { get; } = [];
+
+    /// <summary>Replaces the tokens by a prompt, keeping what is computed of the common beginning.</summary>
+    /// <param name="prompt">Token ids, placeholders expanded.</param>
+    /// <param name="spans">Where media stand, ascending.</param>
+    /// <param name="features">Their features; the same object means the same content.</param>
+    /// <returns>How many tokens need not be computed again.</returns>
+    public int SetPrompt(ReadOnlySpan<int> prompt, ReadOnlySpan<MediaSpan> spans, ReadOnlySpan<MediaFeatures> features)
+    {
+        if (prompt.IsEmpty)
+        {
+            throw new ArgumentException("A prompt needs at least one token.", nameof(prompt));
+        }
+
+        int[] axes = new int[3 * prompt.Length]; // [3, tokens]
+        int newDelta = Engine.Model.Positions(spans, axes);
+        int common = CommonPrefix(prompt, axes, spans, features);
+        Truncate(Math.Min(common, prompt.Length - 1)); // the last token is always computed: its logits are needed
+        int kept = Computed;
+
+        tokens.Clear();
+        tokens.AddRange(prompt);
+        for (int axis = 0; axis < 3; axis++)
+        {
+            positions[axis].Clear();
+            positions[axis].AddRange(axes.AsSpan(axis * prompt.Length, prompt.Length));
+        }
+
+        media.Clear();
+        for (int i = 0; i < spans.Length; i++)
+        {
+            media.Add((spans[i].Start, features[i]));
+        }
+
+        delta = newDelta;
+        return kept;
+    }
+
+    /// <summary>Makes room for tokens to come, so that adding them allocates nothing.</summary>
+    public void EnsureRoom(int count)
+    {
+        tokens.EnsureCapacity(tokens.Count + count);
+        foreach (List<int> axis in positions)
+        {
+            axis.EnsureCapacity(tokens.Count + count);
+        }
+
+        Pages.EnsureCapacity(PagesFor(tokens.Count + count));
+    }
+
+    /// <summary>Adds a token behind the others.</summary>
+    public void Append(int token)
+    {
+        int position = tokens.Count + delta;
+        tokens.Add(token);
+        foreach (List<int> axis in positions)
+        {
+            axis.Add(position);
+        }
+    }
+
+    /// <summary>Forgets what is computed beyond a number of tokens, and returns the pages behind it.</summary>
+    public void Truncate(int computed)
+    {
+        Computed = Math.Min(Computed, computed);
+        Engine.Pages.Shrink(Pages, PagesFor(Computed));
+        LogitRow = -1;
+    }
+
+    int CommonPrefix(
+        ReadOnlySpan<int> prompt,
+        ReadOnlySpan<int> axes,
+        ReadOnlySpan<MediaSpan> spans,
+        ReadOnlySpan<MediaFeatures> features
+    )
+    {
+        int common = Math.Min(Computed, prompt.CommonPrefixLength(Tokens));
+        for (int axis = 0; axis < 3; axis++)
+        {
+            ReadOnlySpan<int> old = CollectionsMarshal.AsSpan(positions[axis]);
+            common = Math.Min(common, axes.Slice(axis * prompt.Length, prompt.Length).CommonPrefixLength(old));
+        }
+
+        // Placeholders are equal tokens whatever they stand for: the media behind them decide.
+        for (int i = 0; i < Math.Max(spans.Length, media.Count); i++)
+        {
+            bool same = i < spans.Length && i < media.Count && media[i] == (spans[i].Start, features[i]);
+            if (!same)
+            {
+                int start = Math.Min(
+                    i < spans.Length ? spans[i].Start : int.MaxValue,
+                    i < media.Count ? media[i].Start : int.MaxValue
+                );
+                return Math.Min(common, start);
+            }
+        }
+
+        return common;
+    }
+
+    internal static int PagesFor(int tokenCount) =>
+        (tokenCount + Kernels.KvLayout.PageTokens - 1) / Kernels.KvLayout.PageTokens;
+
+    /// <summary>Adds the next <paramref name="count"/> pending tokens to a step; the pages are reserved already.</summary>
+    internal void AddTo(Step step, int count)
+    {
+        int first = step.Tokens.Length;
+        int end = Computed + count;
+        for (int i = Computed; i < end; i++)
+        {
+            step.AddRow(tokens[i], positions[0][i], positions[1][i], positions[2][i]);
+        }
+
+        foreach ((int start, MediaFeatures features) in media)
+        {
+            // The part of [start, start + rows) that lies in [Computed, end).
+            int from = Math.Max(start, Computed);
+            int to = Math.Min(start + features.Rows.Rows, end);
+            if (from < to)
+            {
+                step.AddMedia(first + from - Computed, features.Rows.Slice(from - start, to - from));
+            }
+        }
+
+        step.Placement.Add(CollectionsMarshal.AsSpan(Pages), count, end);
+    }
+
+    internal void Commit(int count) => Computed += count;
+
+    /// <summary>Returns the pages.</summary>
+    public void Dispose()
+    {
+        Truncate(0);
+        Engine.Forget(this);
+    }
+}

@@ -1,0 +1,61 @@
+using VlmSharp.Chat;
+using VlmSharp.Engine;
+using VlmSharp.Media.Images;
+using VlmSharp.Models;
+using VlmSharp.Testing;
+
+namespace VlmSharp.Tests.Engine;
+
+/// <summary>The tiny Qwen2-VL of the goldens, and pictures to show it.</summary>
+static class TinyModel
+{
+    public static ChatModel Load(int threads = 2) => ChatModel.Load(Goldens.Local("qwen2-vl/checkpoint"), threads);
+
+    /// <summary>A picture of noise, the same for the same seed.</summary>
+    public static ChatMedia Picture(int seed, int width = 84, int height = 56)
+    {
+        byte[] pixels = new byte[width * height * 3];
+        new Random(seed).NextBytes(pixels);
+        return new ChatMedia(MediaSource.Image(new RgbImage(width, height, pixels), $"noise {seed}"));
+    }
+
+    /// <summary>A sequence that holds a prompt; its media are encoded first.</summary>
+    public static Sequence Start(this InferenceEngine engine, ChatModel chat, params ChatContent[] content)
+    {
+        Prompt prompt = chat.Prompts.Build([ChatMessage.User(content)]);
+        Sequence sequence = engine.CreateSequence();
+        sequence.SetPrompt(prompt.Tokens, prompt.Spans, [.. prompt.Media.Select(m => engine.Look(chat, m))]);
+        return sequence;
+    }
+
+    public static MediaFeatures Look(this InferenceEngine engine, ChatModel chat, ChatMedia media)
+    {
+        using PreparedMedia prepared = chat.Model.Info.Processor.Prepare(media.Source, media.Limits, chat.Pool);
+        return engine.Encode(prepared);
+    }
+
+    /// <summary>Runs steps until the sequence has logits, and returns them.</summary>
+    public static float[] Compute(this InferenceEngine engine, params Sequence[] sequences)
+    {
+        do
+        {
+            engine.Run(sequences);
+        } while (sequences.Any(s => s.Pending > 0));
+
+        return engine.Logits(sequences[0]).ToArray();
+    }
+
+    /// <summary>Greedy tokens.</summary>
+    public static List<int> Decode(this InferenceEngine engine, Sequence sequence, int count)
+    {
+        List<int> tokens = [];
+        for (int i = 0; i < count; i++)
+        {
+            float[] logits = engine.Compute(sequence);
+            tokens.Add(Array.IndexOf(logits, logits.Max()));
+            sequence.Append(tokens[^1]);
+        }
+
+        return tokens;
+    }
+}
