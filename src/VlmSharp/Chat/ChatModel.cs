@@ -1,0 +1,94 @@
+using VlmSharp.Formats;
+using VlmSharp.Generation;
+using VlmSharp.Kernels;
+using VlmSharp.Models;
+using VlmSharp.Tensors;
+using VlmSharp.Text;
+using VlmSharp.Text.Templates;
+
+namespace VlmSharp.Chat;
+
+/// <summary>Everything of a checkpoint that a conversation needs: model, tokenizer, template, defaults.</summary>
+public sealed class ChatModel : IDisposable
+{
+    ChatModel(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress)
+    {
+        Pool = pool;
+        Ops = new CpuOps(pool);
+        // The small files first: an error in one of them should not wait for gigabytes of weights.
+        Defaults = checkpoint.Generation;
+        Tokenizer = Tokenizer.Load(checkpoint.Directory);
+        if (checkpoint is not { ChatTemplate: { } template, ChatTemplateFile: { } templateFile })
+        {
+            throw new CheckpointException(
+                checkpoint.Directory,
+                "no chat template: neither chat_template.jinja, chat_template.json nor one in tokenizer_config.json"
+            );
+        }
+
+        Template = ChatTemplate.Parse(template, templateFile);
+        Model = ModelRegistry.Load(checkpoint, pool, progress);
+        if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
+        {
+            throw new CheckpointException(
+                checkpoint.Directory,
+                $"the tokenizer knows ids up to {Tokenizer.VocabularySize - 1}, the model's vocabulary (vocab_size) has {Model.Info.Vocabulary}"
+            );
+        }
+
+        Prompts = new PromptBuilder(Template, Tokenizer, Model);
+    }
+
+    /// <summary>Opens and loads a checkpoint directory.</summary>
+    /// <param name="directory">Published Hugging Face layout.</param>
+    /// <param name="threads">Threads for kernels; all processors where not given.</param>
+    /// <param name="progress">Told the share of the weights that is loaded, 0 to 1.</param>
+    /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
+    /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
+    public static ChatModel Load(string directory, int? threads = null, IProgress<double>? progress = null)
+    {
+        WorkerPool pool = new(threads ?? Environment.ProcessorCount);
+        try
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(directory);
+            return new ChatModel(checkpoint, pool, progress);
+        }
+        catch
+        {
+            pool.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The model.</summary>
+    public IVisionLanguageModel Model { get; }
+
+    /// <summary>Text to ids and back.</summary>
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>Messages to text.</summary>
+    public ChatTemplate Template { get; }
+
+    /// <summary>Messages to tokens.</summary>
+    public PromptBuilder Prompts { get; }
+
+    /// <summary>What <c>generation_config.json</c> says.</summary>
+    public GenerationConfig Defaults { get; }
+
+    /// <summary>The threads everything runs on.</summary>
+    public WorkerPool Pool { get; }
+
+    /// <summary>The operations conversations run on.</summary>
+    public CpuOps Ops { get; }
+
+    /// <summary>The sampling the checkpoint asks for, with its end tokens.</summary>
+    public SamplingOptions DefaultSampling => SamplingOptions.From(Defaults);
+
+    /// <summary>Frees weights and threads.</summary>
+    public void Dispose()
+    {
+        Model.Dispose();
+        Ops.Dispose();
+        Pool.Dispose();
+    }
+}

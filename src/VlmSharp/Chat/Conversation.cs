@@ -1,0 +1,215 @@
+using System.Diagnostics;
+using VlmSharp.Engine;
+using VlmSharp.Generation;
+using VlmSharp.Models;
+using VlmSharp.Text.Templates;
+
+namespace VlmSharp.Chat;
+
+/// <summary>A conversation that keeps what it has computed: a new turn computes only what is new, and no picture twice.</summary>
+public sealed class Conversation : IDisposable
+{
+    readonly ChatModel chat;
+    readonly InferenceEngine engine;
+    readonly Sequence sequence;
+    readonly Dictionary<ChatMedia, MediaFeatures> features = new(ReferenceEqualityComparer.Instance);
+    readonly List<ChatMessage> messages = [];
+
+    /// <summary>An empty conversation.</summary>
+    /// <param name="chat">Borrowed.</param>
+    /// <param name="contextTokens">Tokens of the whole conversation at most.</param>
+    public Conversation(ChatModel chat, int contextTokens)
+    {
+        this.chat = chat;
+        ContextTokens = contextTokens;
+        engine = new InferenceEngine(chat.Model, chat.Ops, contextTokens);
+        sequence = engine.CreateSequence();
+    }
+
+    /// <summary>Tokens of the whole conversation at most.</summary>
+    public int ContextTokens { get; }
+
+    /// <summary>The turns so far.</summary>
+    public IReadOnlyList<ChatMessage> Messages => messages;
+
+    /// <summary>Told what is going on, for progress displays.</summary>
+    public Action<ConversationStage>? OnStage { get; set; }
+
+    /// <summary>Adds a turn that needs no answer: a system prompt, earlier turns.</summary>
+    public void Add(ChatMessage message) => messages.Add(message);
+
+    /// <summary>Answers a message; message and answer become part of the conversation.</summary>
+    /// <param name="message">The new turn.</param>
+    /// <param name="options">Sampling and limits.</param>
+    /// <param name="template">Further variables of the template.</param>
+    /// <param name="onText">Gets pieces of the answer as soon as they are certain.</param>
+    /// <param name="cancellation">Ends the answer; what there is of it stays in the conversation.</param>
+    /// <exception cref="CacheFullException">The conversation has become longer than <see cref="ContextTokens"/>, or would take more memory than there is; it stays as it was before.</exception>
+    public ChatAnswer Ask(
+        ChatMessage message,
+        SamplingOptions options,
+        IReadOnlyDictionary<string, TemplateValue>? template = null,
+        Action<string>? onText = null,
+        CancellationToken cancellation = default
+    )
+    {
+        Stopwatch watch = Stopwatch.StartNew();
+        ChatTimings timings = new();
+        Prompt prompt = chat.Prompts.Build([.. messages, message], template);
+        if (prompt.Tokens.Length >= ContextTokens)
+        {
+            throw new CacheFullException(
+                $"The conversation has {prompt.Tokens.Length} tokens, the context holds {ContextTokens}; smaller pictures (max pixels) or a shorter history help."
+            );
+        }
+
+        MemoryPlan
+            .For(
+                chat.Model.Info,
+                ContextTokens,
+                engine.ChunkTokens,
+                [.. prompt.Media.Where(m => !features.ContainsKey(m)).Select(chat.Prompts.Plan)]
+            )
+            .ThrowIfAbove(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        MediaFeatures[] seen = [.. prompt.Media.Select(media => Look(media, timings))];
+        int cached = sequence.SetPrompt(prompt.Tokens, prompt.Spans, seen);
+        SamplingOptions bounded = options with
+        {
+            MaxNewTokens = Math.Min(options.MaxNewTokens ?? int.MaxValue, ContextTokens - prompt.Tokens.Length),
+        };
+        Request request = new(sequence, bounded, chat.Tokenizer, onText);
+        watch.Restart();
+        OnStage?.Invoke(new(ConversationStep.ReadingPrompt, 0, prompt.Tokens.Length - cached));
+        Generator.Run(
+            engine,
+            [request],
+            rows =>
+            {
+                if (request.Answer.Length == 1 && timings.Prefill == default)
+                {
+                    timings.Prefill = watch.Elapsed;
+                    watch.Restart();
+                }
+
+                OnStage?.Invoke(
+                    request.Answer.Length > 0
+                        ? new(ConversationStep.Answering, request.Answer.Length, 0)
+                        : new(ConversationStep.ReadingPrompt, sequence.Computed - cached, prompt.Tokens.Length - cached)
+                );
+            },
+            cancellation
+        );
+        timings.Decode = watch.Elapsed;
+        messages.Add(message);
+        messages.Add(ChatMessage.Assistant(request.Text));
+        return new ChatAnswer(
+            request.Text,
+            request.Answer.ToArray(),
+            request.Finish!.Value,
+            request.LogProbs,
+            prompt.Tokens.Length,
+            cached,
+            [.. prompt.Media.Select(m => (m, chat.Prompts.Plan(m)))],
+            timings
+        );
+    }
+
+    /// <summary>Forgets all turns and pictures.</summary>
+    public void Clear()
+    {
+        messages.Clear();
+        sequence.Truncate(0);
+        DropFeatures();
+    }
+
+    MediaFeatures Look(ChatMedia media, ChatTimings timings)
+    {
+        if (features.TryGetValue(media, out MediaFeatures? known))
+        {
+            return known;
+        }
+
+        OnStage?.Invoke(new(ConversationStep.LookingAtMedia, features.Count, 0));
+        Stopwatch watch = Stopwatch.StartNew();
+        using PreparedMedia prepared = chat.Model.Info.Processor.Prepare(media.Source, media.Limits, chat.Pool);
+        timings.Prepare += watch.Elapsed;
+        watch.Restart();
+        MediaFeatures encoded = engine.Encode(prepared);
+        timings.Encode += watch.Elapsed;
+        features.Add(media, encoded);
+        return encoded;
+    }
+
+    void DropFeatures()
+    {
+        foreach (MediaFeatures feature in features.Values)
+        {
+            feature.Dispose();
+        }
+
+        features.Clear();
+    }
+
+    /// <summary>Frees cache and features.</summary>
+    public void Dispose()
+    {
+        sequence.Dispose();
+        engine.Dispose();
+        DropFeatures();
+    }
+}
+
+/// <summary>What a conversation is doing.</summary>
+public enum ConversationStep
+{
+    /// <summary>Vision tower.</summary>
+    LookingAtMedia,
+
+    /// <summary>Prompt tokens through the decoder.</summary>
+    ReadingPrompt,
+
+    /// <summary>Tokens of the answer.</summary>
+    Answering,
+}
+
+/// <summary>How far a conversation has got.</summary>
+/// <param name="Step">What it is doing.</param>
+/// <param name="Done">Media, prompt tokens or answer tokens so far.</param>
+/// <param name="Total">Of how many, where that is known; else 0.</param>
+public readonly record struct ConversationStage(ConversationStep Step, int Done, int Total);
+
+/// <summary>Where the time went.</summary>
+public sealed class ChatTimings
+{
+    /// <summary>Resizing and patching pictures.</summary>
+    public TimeSpan Prepare { get; internal set; }
+
+    /// <summary>Vision tower and connector.</summary>
+    public TimeSpan Encode { get; internal set; }
+
+    /// <summary>Prompt to first token.</summary>
+    public TimeSpan Prefill { get; internal set; }
+
+    /// <summary>First token to last.</summary>
+    public TimeSpan Decode { get; internal set; }
+}
+
+/// <summary>An answer and how it came about.</summary>
+/// <param name="Text">Without the end token.</param>
+/// <param name="Tokens">With the end token, if there was one.</param>
+/// <param name="Finish">Why it ended.</param>
+/// <param name="LogProbs">One for each token, where they were asked for.</param>
+/// <param name="PromptTokens">Tokens of the prompt, those of media included.</param>
+/// <param name="CachedTokens">Tokens of the prompt that needed no computation.</param>
+/// <param name="Media">All media of the conversation with their sizes.</param>
+/// <param name="Timings">Where the time went.</param>
+public sealed record ChatAnswer(
+    string Text,
+    IReadOnlyList<int> Tokens,
+    FinishReason Finish,
+    IReadOnlyList<AnswerLogProbs> LogProbs,
+    int PromptTokens,
+    int CachedTokens,
+    IReadOnlyList<(ChatMedia Media, MediaPlan Plan)> Media,
+    ChatTimings Timings
+);
