@@ -1,0 +1,330 @@
+using VlmSharp.Chat;
+using VlmSharp.Engine;
+using VlmSharp.Formats;
+using VlmSharp.Generation;
+using VlmSharp.Kernels;
+using VlmSharp.Models;
+using VlmSharp.Tensors;
+using VlmSharp.Vision;
+
+namespace VlmSharp.Verification;
+
+/// <summary>Runs a golden case: stage by stage on the reference's inputs, then the whole pipeline on its own.</summary>
+public sealed class CaseVerifier : IDisposable
+{
+    /// <summary>Preprocessed pixels are the same 8-bit levels under the same map, so only rounding of that map is allowed.</summary>
+    const double PixelTolerance = 1e-6;
+
+    readonly GoldenCase golden;
+    readonly ChatModel chat;
+    readonly VerifyingOps ops;
+    readonly List<Check> checks = [];
+    readonly Dictionary<string, Prompt> prompts = [];
+    readonly Dictionary<ChatMedia, MediaFeatures> features = new(ReferenceEqualityComparer.Instance);
+
+    CaseVerifier(GoldenCase golden, ChatModel chat)
+    {
+        this.golden = golden;
+        this.chat = chat;
+        ops = new VerifyingOps(chat.Pool);
+    }
+
+    /// <summary>Runs a case.</summary>
+    /// <param name="directory">Holds <c>case.json</c>.</param>
+    /// <param name="threads">Threads for kernels; all processors where not given.</param>
+    /// <param name="onRequest">Told each request before it is run.</param>
+    /// <exception cref="CheckpointException">The case or its checkpoint cannot be read, or is of a kind or architecture this build does not support.</exception>
+    public static CaseReport Run(string directory, int? threads = null, Action<string>? onRequest = null)
+    {
+        GoldenCase opened = GoldenCase.Open(directory);
+        using ChatModel loaded = ChatModel.Load(opened.Checkpoint, threads);
+        using CaseVerifier verifier = new(opened, loaded);
+        foreach (GoldenCase.Request request in opened.Requests)
+        {
+            onRequest?.Invoke(request.Id);
+            verifier.Verify(request);
+        }
+
+        foreach (string[] batch in opened.Batches)
+        {
+            onRequest?.Invoke(string.Join(" + ", batch));
+            verifier.VerifyBatch(batch);
+        }
+
+        return new CaseReport(directory, opened.Tolerance, verifier.checks);
+    }
+
+    void Verify(GoldenCase.Request request)
+    {
+        Prompt prompt = chat.Prompts.Build(request.Messages, request.TemplateOptions);
+        prompts[request.Id] = prompt;
+        Text(request.Id, "prompt", prompt.Text, request.Prompt);
+
+        PreparedMedia[] media =
+        [
+            .. prompt.Media.Select(m => chat.Model.Info.Processor.Prepare(m.Source, m.Limits, chat.Pool)),
+        ];
+        if (request.Expected is not null)
+        {
+            using SafetensorsFile expected = SafetensorsFile.Open(request.Expected);
+            VerifyStages(request, prompt, media, expected);
+        }
+
+        for (int i = 0; i < media.Length; i++)
+        {
+            features[prompt.Media[i]] = new MediaFeatures(Encode([media[i]]));
+            media[i].Dispose();
+        }
+
+        ops.Expect(null);
+        using InferenceEngine engine = new(chat.Model, ops, prompt.Tokens.Length + request.MaxNewTokens);
+        Answer(engine, [request], "answer");
+    }
+
+    /// <summary>Each stage on the reference's output of the stage before it.</summary>
+    void VerifyStages(GoldenCase.Request request, Prompt prompt, PreparedMedia[] media, SafetensorsFile expected)
+    {
+        Tokens(request.Id, "input_ids", prompt.Tokens, Integers(expected, "input_ids"));
+
+        int[] positions = new int[3 * prompt.Tokens.Length];
+        int delta = chat.Model.Positions(prompt.Spans, positions);
+        Tokens(request.Id, "position_ids", positions, Integers(expected, "position_ids"));
+        Tokens(request.Id, "rope_delta", [delta], Integers(expected, "rope_delta"));
+
+        // The reference runs the tower once over all pictures and once over all videos.
+        bool mixed = media.Any(m => m.Kind == MediaKind.Image) && media.Any(m => m.Kind == MediaKind.Video);
+        Dictionary<PreparedMedia, Tensor> merged = [];
+        foreach (MediaKind kind in Enum.GetValues<MediaKind>())
+        {
+            PreparedMedia[] ofKind = [.. media.Where(m => m.Kind == kind)];
+            if (ofKind.Length == 0)
+            {
+                continue;
+            }
+
+            bool video = kind == MediaKind.Video;
+            Tokens(
+                request.Id,
+                video ? "video_grid_thw" : "image_grid_thw",
+                [.. ofKind.SelectMany(m => new[] { m.Plan.Grid.T, m.Plan.Grid.H, m.Plan.Grid.W })],
+                Integers(expected, video ? "video_grid_thw" : "image_grid_thw")
+            );
+            string pixels = video ? "pixel_values_videos" : "pixel_values";
+            Pixels(request, pixels, [.. ofKind.SelectMany(m => m.Pixels.ToArray())], expected.Floats(pixels));
+            VerifyTower(request, ofKind, expected, pixels, video && mixed, merged);
+        }
+
+        VerifyDecoder(request, prompt, [.. media.Select(m => merged[m])], expected);
+    }
+
+    void VerifyTower(
+        GoldenCase.Request request,
+        PreparedMedia[] media,
+        SafetensorsFile expected,
+        string pixels,
+        bool renamed,
+        Dictionary<PreparedMedia, Tensor> merged
+    )
+    {
+        ops.Expect(
+            expected,
+            name => renamed ? name.Replace("vision.", "vision.video.", StringComparison.Ordinal) : name,
+            (name, ours, theirs) => Floats(request.Id, name, ours, theirs, golden.Tolerance)
+        );
+        Tensor input = Copy(expected.Floats(pixels), media.Sum(m => m.Plan.Grid.Patches));
+        ops.Reset();
+        Tensor output = chat.Model.Encode(ops, input, [.. media.Select(m => m.Plan.Grid)]);
+        int row = 0;
+        foreach (PreparedMedia medium in media)
+        {
+            merged[medium] = new MediaFeatures(output.Slice(row, medium.Plan.Tokens)).Rows;
+            row += medium.Plan.Tokens;
+        }
+    }
+
+    /// <summary>The decoder over the whole prompt, then over the reference's answer, token by token.</summary>
+    void VerifyDecoder(GoldenCase.Request request, Prompt prompt, Tensor[] merged, SafetensorsFile expected)
+    {
+        int[] positions = new int[3 * prompt.Tokens.Length];
+        int delta = chat.Model.Positions(prompt.Spans, positions);
+        int length = prompt.Tokens.Length + request.AnswerIds.Length;
+        ModelInfo info = chat.Model.Info;
+        int[] pages = [.. Enumerable.Range(0, (length + KvLayout.PageTokens - 1) / KvLayout.PageTokens)];
+        using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
+
+        Step step = new();
+        for (int i = 0; i < prompt.Tokens.Length; i++)
+        {
+            int row = step.AddRow(
+                prompt.Tokens[i],
+                positions[i],
+                positions[prompt.Tokens.Length + i],
+                positions[(2 * prompt.Tokens.Length) + i]
+            );
+            step.WantLogits(row);
+        }
+
+        for (int i = 0; i < merged.Length; i++)
+        {
+            step.AddMedia(prompt.Spans[i].Start, merged[i]);
+        }
+
+        step.Placement.Add(pages, prompt.Tokens.Length, prompt.Tokens.Length);
+        ops.Expect(expected, null, (name, ours, theirs) => Floats(request.Id, name, ours, theirs, golden.Tolerance));
+        ops.Reset();
+        Tensor logits = chat.Model.Forward(ops, step, cache);
+        ops.Expect(null);
+
+        List<float> steps = [.. logits.Row(logits.Rows - 1)];
+        for (int i = 0; i + 1 < request.AnswerIds.Length; i++)
+        {
+            int index = prompt.Tokens.Length + i;
+            step.Clear();
+            step.WantLogits(step.AddRow(request.AnswerIds[i], index + delta, index + delta, index + delta));
+            step.Placement.Add(pages, 1, index + 1);
+            ops.Reset();
+            steps.AddRange(chat.Model.Forward(ops, step, cache).Row(0));
+        }
+
+        Floats(request.Id, "step_logits", [.. steps], expected.Floats("step_logits"), golden.Tolerance);
+    }
+
+    void VerifyBatch(string[] ids)
+    {
+        GoldenCase.Request[] requests =
+        [
+            .. ids.Select(id =>
+                golden.Requests.FirstOrDefault(r => r.Id == id)
+                ?? throw new CheckpointException(
+                    Path.Combine(golden.Directory, "case.json"),
+                    $"field 'batches' names '{id}', which is not a request"
+                )
+            ),
+        ];
+        int tokens = requests.Sum(r => prompts[r.Id].Tokens.Length + r.MaxNewTokens + KvLayout.PageTokens);
+        using InferenceEngine engine = new(chat.Model, ops, tokens);
+        Answer(engine, requests, "batch");
+    }
+
+    /// <summary>The whole pipeline: our pixels, our features, greedy tokens.</summary>
+    void Answer(InferenceEngine engine, GoldenCase.Request[] requests, string label)
+    {
+        SamplingOptions greedy = new() { EndTokens = chat.Defaults.StopIds, Repetition = null };
+        Request[] running =
+        [
+            .. requests.Select(r =>
+            {
+                Prompt prompt = prompts[r.Id];
+                Sequence sequence = engine.CreateSequence();
+                sequence.SetPrompt(prompt.Tokens, prompt.Spans, [.. prompt.Media.Select(m => features[m])]);
+                SamplingOptions options = greedy with { MaxNewTokens = r.MaxNewTokens };
+                return new Request(sequence, options, chat.Tokenizer);
+            }),
+        ];
+        Generator.Run(engine, running);
+        for (int i = 0; i < requests.Length; i++)
+        {
+            string id = requests[i].Id;
+            Tokens(id, $"{label}.ids", running[i].Answer.ToArray(), requests[i].AnswerIds);
+            Text(id, $"{label}.text", running[i].Text, requests[i].Answer);
+            running[i].Sequence.Dispose();
+        }
+    }
+
+    Tensor Encode(PreparedMedia[] media)
+    {
+        ops.Expect(null);
+        ops.Reset();
+        return chat.Model.Encode(ops, media[0].Pixels, [media[0].Plan.Grid]);
+    }
+
+    static Tensor Copy(float[] values, int rows)
+    {
+        AlignedBuffer buffer = new((long)values.Length * sizeof(float));
+        values.CopyTo(buffer.Span<float>(0, values.Length));
+        int width = rows == 0 ? 0 : values.Length / rows;
+        return new Tensor(buffer, 0, rows, width, width);
+    }
+
+    static int[] Integers(SafetensorsFile file, string name) => [.. file.Integers(name).Select(v => checked((int)v))];
+
+    void Pixels(GoldenCase.Request request, string name, float[] ours, float[] theirs)
+    {
+        // One 8-bit level of the channel with the smallest deviation is the largest step a normalised value can make.
+        double level = 1.0 / 255 / chat.Model.Info.Processor.SmallestStd;
+        double allowed = PixelTolerance + (request.PixelLevels * level * 1.001);
+        (double absolute, double relative) = Error(ours, theirs);
+        string detail = request.PixelLevels == 0 ? "" : $"{request.PixelLevels} level(s) allowed: {allowed:g3}";
+        Add(request.Id, name, ours.Length == theirs.Length && absolute <= allowed, absolute, relative, detail);
+    }
+
+    void Floats(string request, string name, float[] ours, float[] theirs, double tolerance)
+    {
+        (double absolute, double relative) = Error(ours, theirs);
+        bool same = ours.Length == theirs.Length;
+        Add(
+            request,
+            name,
+            same && relative <= tolerance,
+            absolute,
+            relative,
+            same ? "" : $"{ours.Length} numbers, expected {theirs.Length}"
+        );
+    }
+
+    /// <summary>max |a - b| and that divided by max |b|; a NaN anywhere makes both NaN, which is within no tolerance.</summary>
+    static (double Absolute, double Relative) Error(float[] ours, float[] theirs)
+    {
+        double worst = 0;
+        double largest = 0;
+        for (int i = 0; i < Math.Min(ours.Length, theirs.Length); i++)
+        {
+            double difference = Math.Abs((double)ours[i] - theirs[i]);
+            worst = difference > worst || double.IsNaN(difference) ? difference : worst;
+            largest = Math.Max(largest, Math.Abs((double)theirs[i]));
+            if (double.IsNaN(worst))
+            {
+                return (double.NaN, double.NaN);
+            }
+        }
+
+        return (worst, largest > 0 ? worst / largest : worst);
+    }
+
+    void Tokens(string request, string name, int[] ours, int[] theirs)
+    {
+        int common = ours.AsSpan().CommonPrefixLength(theirs);
+        bool same = common == ours.Length && common == theirs.Length;
+        string detail =
+            same ? $"{ours.Length} equal"
+            : common < Math.Min(ours.Length, theirs.Length)
+                ? $"number {common} is {ours[common]}, expected {theirs[common]}"
+            : $"{ours.Length} numbers, expected {theirs.Length}";
+        Add(request, name, same, double.NaN, double.NaN, detail);
+    }
+
+    void Text(string request, string name, string ours, string theirs)
+    {
+        int common = ours.AsSpan().CommonPrefixLength(theirs);
+        bool same = common == ours.Length && common == theirs.Length;
+        string detail = same
+            ? "equal"
+            : $"differs at character {common}: '{Excerpt(ours, common)}', expected '{Excerpt(theirs, common)}'";
+        Add(request, name, same, double.NaN, double.NaN, detail);
+    }
+
+    static string Excerpt(string text, int start) => text[start..Math.Min(text.Length, start + 24)];
+
+    void Add(string request, string name, bool passed, double absolute, double relative, string detail) =>
+        checks.Add(new Check(request, name, passed, absolute, relative, detail));
+
+    /// <summary>Frees what the run held.</summary>
+    public void Dispose()
+    {
+        ops.Dispose();
+        foreach (MediaFeatures feature in features.Values)
+        {
+            feature.Dispose();
+        }
+    }
+}
