@@ -1,0 +1,146 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Spectre.Console;
+using VlmSharp.Engine;
+using VlmSharp.Formats;
+using VlmSharp.Kernels;
+using VlmSharp.Media.Images;
+using VlmSharp.Models;
+using VlmSharp.Tensors;
+using VlmSharp.Text;
+
+namespace VlmSharp.Cli.Commands;
+
+/// <summary><c>vlm inspect</c>: what a checkpoint is, and what a picture would cost, without loading weights.</summary>
+static class InspectCommand
+{
+    const int AnswerTokens = 256;
+
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Option<string[]> images = new("--image")
+        {
+            Description = "Also show what becomes of this picture; may be repeated.",
+            HelpName = "FILE",
+        };
+        Command command = new(
+            "inspect",
+            "Show architecture, sizes, parameters, memory and tokenizer; for pictures size, grid, tokens, memory and time."
+        );
+        common.AddModelTo(command);
+        command.Options.Add(images);
+        command.Options.Add(common.MinPixels);
+        command.Options.Add(common.MaxPixels);
+        command.SetAction(parsed => Terminal.Guard(() => Run(parsed, common, parsed.GetValue(images) ?? [])));
+        return command;
+    }
+
+    static int Run(ParseResult parsed, CommonOptions common, string[] images)
+    {
+        string directory = parsed.GetRequiredValue(common.Model).FullName;
+        using Checkpoint checkpoint = Checkpoint.Open(directory);
+        ModelInfo model = ModelRegistry.Describe(checkpoint);
+        Tokenizer tokenizer = Tokenizer.Load(directory);
+
+        Table table = NewTable();
+        AttentionShape heads = model.Attention;
+        string storage = string.Join(
+            ", ",
+            checkpoint
+                .Tensors.GroupBy(t => t.Type)
+                .OrderByDescending(g => g.Sum(t => t.Size))
+                .Select(g => $"{g.Key.ToString().ToLowerInvariant()} {MemoryPlan.Size(g.Sum(t => t.Size))}")
+        );
+        Row(table, "architecture", model.Architecture);
+        Row(
+            table,
+            "parameters",
+            $"{model.VisionParameters + model.TextParameters:n0} (vision {model.VisionParameters:n0}, text {model.TextParameters:n0})"
+        );
+        Row(table, "weights", storage);
+        Row(table, "vision tower", $"{model.Tower.Depth} blocks, {model.Tower.Width} wide, {model.Tower.Heads} heads");
+        Row(
+            table,
+            "decoder",
+            $"{model.Layers} layers, {model.Hidden} wide, {heads.Heads} query and {heads.KvHeads} key heads of {heads.HeadDim}"
+        );
+        Row(table, "positions", $"{model.MaxPositions:n0}");
+        Row(table, "vocabulary", $"{model.Vocabulary:n0} rows, the tokenizer uses {tokenizer.VocabularySize:n0}");
+        Row(
+            table,
+            "end tokens",
+            string.Join(", ", checkpoint.Generation.StopIds.Select(id => $"{id} {tokenizer.Decode([id])}"))
+        );
+        Row(table, "cache", $"{MemoryPlan.Size(KvCache.BytesPerToken(model.Layers, heads.Layout))} a token");
+        Row(table, "memory, 4096 tokens", Describe(MemoryPlan.For(model, Math.Min(4096, model.MaxPositions), 512, [])));
+        Row(table, "kernels", string.Join(", ", KernelTables.All.Select(k => k.ActiveName).Distinct()));
+        Terminal.Out.Write(table);
+
+        if (images.Length > 0)
+        {
+            using WorkerPool pool = new(parsed.GetValue(common.Threads) ?? Environment.ProcessorCount);
+            double rate = MultiplyRate(pool);
+            foreach (string image in images)
+            {
+                Inspect(image, model, common.Limits(parsed), rate);
+            }
+        }
+
+        return 0;
+    }
+
+    static void Inspect(string path, ModelInfo model, PixelLimits limits, double rate)
+    {
+        ImageInfo info = ImageDecoder.ReadInfo(File.ReadAllBytes(path), path);
+        MediaPlan plan = model.Processor.Plan(MediaKind.Image, info.Width, info.Height, 1, limits);
+        double tower = model.TowerOperations(plan.Grid);
+        double decoder = 2.0 * model.TextParameters * plan.Tokens;
+        Table table = NewTable();
+        Row(
+            table,
+            path,
+            $"{info.Format}, {info.Width}x{info.Height}{(info.Orientation > 1 ? ", turned upright" : "")}"
+        );
+        Row(table, "seen as", $"{plan.ResizedWidth}x{plan.ResizedHeight}");
+        Row(table, "grid (t, h, w)", $"{plan.Grid.T}, {plan.Grid.H}, {plan.Grid.W}");
+        Row(table, "visual tokens", $"{plan.Tokens:n0}");
+        Row(
+            table,
+            $"memory, {AnswerTokens} more tokens",
+            Describe(MemoryPlan.For(model, plan.Tokens + AnswerTokens, 512, [plan]))
+        );
+        Row(
+            table,
+            "time to the answer",
+            $"about {(tower + decoder) / rate:g2} s: {tower / 1e9:g3} GFLOP vision, {decoder / 1e9:g3} GFLOP text, at {rate / 1e9:f0} GFLOP/s measured here"
+        );
+        Terminal.Out.Write(table);
+    }
+
+    static string Describe(MemoryPlan plan) => $"{MemoryPlan.Size(plan.Total)}: {plan}";
+
+    /// <summary>Multiplications and additions a second of a matrix product of a common shape.</summary>
+    static double MultiplyRate(WorkerPool pool)
+    {
+        const int rows = 256;
+        const int width = 1024;
+        using PackedMatrix weights = new(width, width, ElementType.BF16);
+        float[] x = new float[rows * width];
+        float[] y = new float[rows * width];
+        double best = 0;
+        for (int run = 0; run < 8; run++)
+        {
+            Stopwatch watch = Stopwatch.StartNew();
+            MatMul.Apply(x, width, weights, [], y, width, rows, pool);
+            best = Math.Max(best, 2.0 * rows * width * width / watch.Elapsed.TotalSeconds);
+        }
+
+        return best;
+    }
+
+    static Table NewTable() =>
+        new Table().HideHeaders().Border(TableBorder.None).AddColumn(new TableColumn("").NoWrap()).AddColumn("");
+
+    static void Row(Table table, string name, string value) => table.AddRow(Markup.Escape(name), Markup.Escape(value));
+}

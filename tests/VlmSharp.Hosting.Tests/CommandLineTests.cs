@@ -1,0 +1,124 @@
+using System.Text.Json;
+using VlmSharp.Testing;
+using Xunit;
+
+namespace VlmSharp.Hosting.Tests;
+
+public sealed class CommandLineTests
+{
+    static readonly string Reader = Goldens.Local("reader-ref/checkpoint");
+
+    static string Media(string name) => Goldens.Local($"reader-ref/media/{name}");
+
+    [Fact]
+    public void Ask_prints_the_answer_alone_on_standard_output()
+    {
+        VlmProcess.Result result = VlmProcess.Run("ask", Reader, "--image", Media("t028.png"), "Read the text.");
+        Assert.Equal("450\n", result.Output);
+        Assert.Equal("", result.Error);
+        Assert.Equal(0, result.ExitCode);
+    }
+
+    [Fact]
+    public void Ask_json_tells_tokens_times_sizes_and_grids()
+    {
+        VlmProcess.Result result = VlmProcess.Run(
+            "ask",
+            Reader,
+            "--json",
+            "--logprobs",
+            "2",
+            "--image",
+            Media("t028.png"),
+            "Read the text."
+        );
+        Assert.Equal(0, result.ExitCode);
+        JsonElement json = JsonDocument.Parse(result.Output).RootElement;
+        Assert.Equal("450", json.GetProperty("answer").GetString());
+        Assert.Equal("stop", json.GetProperty("finish_reason").GetString());
+        JsonElement medium = json.GetProperty("media")[0];
+        int[] grid = [.. medium.GetProperty("grid_thw").EnumerateArray().Select(e => e.GetInt32())];
+        Assert.Equal(medium.GetProperty("resized_size").GetProperty("width").GetInt32(), grid[2] * 14);
+        Assert.Equal(medium.GetProperty("tokens").GetInt32(), grid[1] * grid[2] / 4);
+        JsonElement tokens = json.GetProperty("tokens");
+        Assert.Equal(tokens.GetProperty("answer").GetInt32(), json.GetProperty("logprobs").GetArrayLength());
+        Assert.True(tokens.GetProperty("prompt").GetInt32() > medium.GetProperty("tokens").GetInt32());
+        Assert.True(json.GetProperty("timings_ms").GetProperty("encode").GetDouble() > 0);
+    }
+
+    [Fact]
+    public void Ask_takes_a_directory_of_frames_as_a_video()
+    {
+        VlmProcess.Result result = VlmProcess.Run(
+            "ask",
+            Goldens.Local("qwen2-vl/checkpoint"),
+            "--json",
+            "--max-tokens",
+            "4",
+            "--video",
+            Goldens.Local("qwen2-vl/media/clip3-56x56"),
+            "What happens?"
+        );
+        Assert.Equal("", result.Error);
+        JsonElement medium = JsonDocument.Parse(result.Output).RootElement.GetProperty("media")[0];
+        Assert.Equal("video", medium.GetProperty("kind").GetString());
+        Assert.Equal(3, medium.GetProperty("frames").GetInt32());
+        Assert.Equal(2, medium.GetProperty("grid_thw")[0].GetInt32()); // three frames: the last is repeated
+    }
+
+    [Fact]
+    public void Chat_keeps_the_cache_between_turns()
+    {
+        VlmProcess.Result result = VlmProcess.RunWithInput(
+            $"/image {Media("t028.png")}\nRead the text.\nRead the text.\n/nonsense\n/image missing.png\n/quit\n",
+            "chat",
+            Reader
+        );
+        Assert.Equal(0, result.ExitCode);
+        Assert.StartsWith("450\n", result.Output);
+        Assert.Contains("(0 cached)", result.Error);
+        Assert.Matches(@"\([1-9]\d* cached\)", result.Error);
+        Assert.Contains("unknown command", result.Error);
+        Assert.Contains("missing.png", result.Error);
+    }
+
+    [Fact]
+    public void Inspect_shows_model_and_picture()
+    {
+        VlmProcess.Result result = VlmProcess.Run("inspect", Reader, "--image", Media("t028.png"));
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("Qwen2VLForConditionalGeneration", result.Output);
+        Assert.Contains("visual tokens", result.Output);
+        Assert.Contains("GFLOP/s", result.Output);
+    }
+
+    [Fact]
+    public void Verify_passes_on_a_true_case_and_fails_on_a_false_one()
+    {
+        VlmProcess.Result good = VlmProcess.Run("verify", Goldens.Local("qwen2-vl-tied-bf16"));
+        Assert.Contains("PASSED", good.Output);
+        Assert.Equal(0, good.ExitCode);
+
+        using TemporaryDirectory copy = TemporaryDirectory.CopyOf(Goldens.Local("qwen2-vl-tied-bf16"));
+        string file = copy["case.json"];
+        File.WriteAllText(file, File.ReadAllText(file).Replace("\"answer_ids\": [", "\"answer_ids\": [1, "));
+        VlmProcess.Result bad = VlmProcess.Run("verify", copy.Path, "--quiet");
+        Assert.Contains("FAIL answer.ids", bad.Output);
+        Assert.Equal(1, bad.ExitCode);
+    }
+
+    [Theory]
+    [InlineData("no such directory", "ask", "/no/such/model", "Hi")]
+    [InlineData("temperature", "ask", "{reader}", "Hi", "--temperature", "-1")]
+    [InlineData("missing.png", "ask", "{reader}", "Hi", "--image", "missing.png")]
+    [InlineData("max-pixels", "ask", "{reader}", "Hi", "--max-pixels", "0")]
+    [InlineData("case.json", "verify", "{reader}")]
+    public void What_a_user_can_mend_is_one_line_and_exit_code_1(string expected, params string[] arguments)
+    {
+        VlmProcess.Result result = VlmProcess.Run([.. arguments.Select(a => a.Replace("{reader}", Reader))]);
+        Assert.Equal(1, result.ExitCode);
+        Assert.Equal("", result.Output);
+        Assert.Contains(expected, result.Error, StringComparison.OrdinalIgnoreCase);
+        Assert.DoesNotContain("   at ", result.Error);
+    }
+}
