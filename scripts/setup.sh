@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes sure that what the project needs is on the machine. Sourced by demo.sh, test.sh and .ci/run.
+
+need() { command -v "$1" > /dev/null 2>&1; }
+
+if ! need dotnet; then
+  echo "The .NET 10 SDK is needed: https://dotnet.microsoft.com/download" >&2
+  exit 1
+fi
+
+have_library() { ldconfig -p 2> /dev/null | grep -q "$1"; }
+
+if ! have_library 'libvips\.so\.42' && [ -z "${VLM_LIBVIPS:-}" ]; then
+  # Ubuntu 24.04 and later carry the library under another package name.
+  install='apt-get update && (apt-get install -y --no-install-recommends libvips42 || apt-get install -y --no-install-recommends libvips42t64)'
+  if [ "$(id -u)" = 0 ] && need apt-get; then
+    echo "Installing libvips (pictures) ..." >&2
+    if ! log=$(DEBIAN_FRONTEND=noninteractive bash -c "$install" 2>&1); then
+      echo "$log" >&2
+      exit 1
+    fi
+  else
+    echo "libvips is needed to read pictures. Install it with:" >&2
+    echo "  sudo sh -c '$install'" >&2
+    exit 1
+  fi
+fi
+
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
