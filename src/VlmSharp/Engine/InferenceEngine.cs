@@ -13,6 +13,8 @@ namespace VlmSharp.Engine;
 /// </remarks>
 public sealed class InferenceEngine : IDisposable
 {
+    const int PatchesPerPass = 1 << 14; // 3.2 megapixels of 14-pixel patches
+
     readonly CpuOps ops;
     readonly KvCache cache;
     readonly Step step = new();
@@ -63,12 +65,26 @@ public sealed class InferenceEngine : IDisposable
         return Pages.Free + owned.Length == Pages.Total && owned.Distinct().Count() == owned.Length;
     }
 
-    /// <summary>Looks at a medium: vision tower and connector.</summary>
+    /// <summary>Looks at a medium: vision tower and connector. Long videos pass through in groups of frames.</summary>
     public MediaFeatures Encode(PreparedMedia media)
     {
-        ops.Reset();
-        return new MediaFeatures(Model.Encode(ops, media.Pixels, [media.Plan.Grid]));
+        GridThw grid = media.Plan.Grid;
+        MediaFeatures features = new(media.Plan.Tokens, Model.Info.FeatureWidth);
+        int frames = FramesPerPass(grid);
+        for (int t = 0; t < grid.T; t += frames)
+        {
+            GridThw pass = grid with { T = Math.Min(frames, grid.T - t) };
+            Tensor pixels = media.Pixels.Slice(t * grid.H * grid.W, pass.Patches);
+            ops.Reset();
+            Tensor part = Model.Encode(ops, pixels, [pass]); // part: [tokens of the pass, feature width]
+            features.Rows.Slice(media.Plan.Tokens / grid.T * t, part.Rows).CopyFrom(part);
+        }
+
+        return features;
     }
+
+    /// <summary>How many temporal patches of a video pass through the tower at once: as many as make a large picture.</summary>
+    internal static int FramesPerPass(GridThw grid) => Math.Clamp(PatchesPerPass / (grid.H * grid.W), 1, grid.T);
 
     /// <summary>Computes pending tokens of the sequences, in their order, up to <see cref="ChunkTokens"/> rows.</summary>
     /// <returns>Rows computed. A sequence whose last token was reached has <see cref="Sequence.LogitRow"/> set.</returns>

@@ -21,7 +21,10 @@ public sealed record MemoryPlan(long Weights, long Cache, long Media, long Works
     {
         long patches = media.Select(m => (long)m.Grid.Patches * model.PatchWidth).DefaultIfEmpty(0).Max();
         long features = media.Sum(m => (long)m.Tokens * model.FeatureWidth);
-        long tower = media.Select(m => model.TowerWorkspace(m.Grid)).DefaultIfEmpty(0).Max();
+        long tower = media
+            .Select(m => model.TowerWorkspace(m.Grid with { T = InferenceEngine.FramesPerPass(m.Grid) }))
+            .DefaultIfEmpty(0)
+            .Max();
         long decoder = (Math.Min(tokens, chunk) * model.DecoderWorkspace) + ((long)model.Vocabulary * sizeof(float));
         return new MemoryPlan(
             model.WeightBytes,

@@ -9,7 +9,7 @@ public interface IVisionLanguageModel : IDisposable
     /// <summary>Sizes and names.</summary>
     ModelInfo Info { get; }
 
-    /// <summary>Vision tower and connector.</summary>
+    /// <summary>Vision tower and connector. Frames of different times do not see each other, so a video may come in several calls.</summary>
     /// <param name="ops">Where it runs.</param>
     /// <param name="pixels">[patches, channels * temporal * patch * patch] of all media, one after the other.</param>
     /// <param name="grids">One grid for each medium.</param>

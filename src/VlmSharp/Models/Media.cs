@@ -110,13 +110,16 @@ public sealed class MediaFeatures : IDisposable
 {
     readonly AlignedBuffer buffer;
 
+    /// <summary>Room for the features of a medium, zero.</summary>
+    public MediaFeatures(int tokens, int width)
+    {
+        buffer = new AlignedBuffer((long)tokens * width * sizeof(float));
+        Rows = new Tensor(buffer, 0, tokens, width, width);
+    }
+
     /// <summary>Copies rows out of an arena.</summary>
     public MediaFeatures(Tensor rows)
-    {
-        buffer = new AlignedBuffer((long)rows.Rows * rows.Width * sizeof(float));
-        Rows = new Tensor(buffer, 0, rows.Rows, rows.Width, rows.Width);
-        Rows.CopyFrom(rows);
-    }
+        : this(rows.Rows, rows.Width) => Rows.CopyFrom(rows);
 
     /// <summary>[tokens, feature width]</summary>
     public Tensor Rows { get; }

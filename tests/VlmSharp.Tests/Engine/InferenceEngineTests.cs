@@ -1,6 +1,7 @@
 using VlmSharp.Chat;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
+using VlmSharp.Media.Images;
 using VlmSharp.Models;
 using VlmSharp.Vision;
 using Xunit;
@@ -195,6 +196,22 @@ public sealed class InferenceEngineTests
 
         alive.ForEach(s => s.Dispose());
         Assert.Equal(engine.Pages.Total, engine.Pages.Free);
+    }
+
+    [Fact]
+    public void A_long_video_in_several_passes_gives_the_features_of_one_bit_for_bit()
+    {
+        using ChatModel chat = TinyModel.Load();
+        using InferenceEngine engine = new(chat.Model, chat.Ops, 64);
+        RgbImage[] frames =
+        [
+            .. Enumerable.Range(0, 6).Select(i => TinyModel.Picture(i, 1120, 1400).Source.Frames[0]), // 8000 patches each
+        ];
+        using PreparedMedia media = chat.Model.Info.Processor.Prepare(MediaSource.Video(frames), default, chat.Pool);
+        Assert.True(InferenceEngine.FramesPerPass(media.Plan.Grid) < media.Plan.Grid.T);
+        using MediaFeatures features = engine.Encode(media);
+        chat.Ops.Reset();
+        Assert.Equal(chat.Model.Encode(chat.Ops, media.Pixels, [media.Plan.Grid]).ToArray(), features.Rows.ToArray());
     }
 
     [Fact]
