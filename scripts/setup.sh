@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that what the project needs is on the machine. Sourced by demo.sh, test.sh and .ci/run.
 
+# Where administrators' programs are, for users whose path leaves it out.
+PATH=$PATH:/usr/sbin:/sbin
+
 need() { command -v "$1" > /dev/null 2>&1; }
 
 if ! need dotnet; then
