@@ -29,17 +29,13 @@ static class ChatTemplates
                 : throw new CheckpointException(name, "is not UTF-8 text");
         }
 
-        string json = Path.Combine(directory, "chat_template.json");
-        if (Path.Exists(json))
+        if (JsonObjectReader.OpenOptional(directory, "chat_template.json") is { } json)
         {
-            JsonObjectReader reader = JsonObjectReader.Open(json);
-            return (Read(reader), reader.File);
+            return (Read(json), json.File);
         }
 
-        string tokenizer = Path.Combine(directory, "tokenizer_config.json");
-        return Path.Exists(tokenizer) && JsonObjectReader.Open(tokenizer) is var config && config.Has("chat_template")
-            ? (Read(config), config.File)
-            : (null, null);
+        JsonObjectReader? config = JsonObjectReader.OpenOptional(directory, "tokenizer_config.json");
+        return config?.Has("chat_template") == true ? (Read(config), config.File) : (null, null);
     }
 
     static string Read(JsonObjectReader json)

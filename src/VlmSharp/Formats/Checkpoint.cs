@@ -27,9 +27,10 @@ public sealed class Checkpoint : IDisposable
             architectures.Length > 0
                 ? architectures[0]
                 : throw Config.Error("architectures", "is empty, expected the model's class");
-        Generation = GenerationConfig.Read(OpenOptional("generation_config.json"), Config);
-        processorFile = OpenOptional("preprocessor_config.json");
-        videoProcessorFile = OpenOptional("video_preprocessor_config.json") ?? processorFile;
+        Generation = GenerationConfig.Read(JsonObjectReader.OpenOptional(directory, "generation_config.json"), Config);
+        processorFile = JsonObjectReader.OpenOptional(directory, "preprocessor_config.json");
+        videoProcessorFile =
+            JsonObjectReader.OpenOptional(directory, "video_preprocessor_config.json") ?? processorFile;
         (ChatTemplate, ChatTemplateFile) = ChatTemplates.Find(directory);
 
         // Last, so that nothing else can fail while the maps are open.
@@ -153,12 +154,6 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>Unmaps the weights. Tensors and spans borrowed from the checkpoint must not be used any more.</summary>
     public void Dispose() => Array.ForEach(files, static file => file.Dispose());
-
-    JsonObjectReader? OpenOptional(string name)
-    {
-        string path = Path.Combine(Directory, name);
-        return Path.Exists(path) ? JsonObjectReader.Open(path) : null;
-    }
 
     string Similar(string name)
     {

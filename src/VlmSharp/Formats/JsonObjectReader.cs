@@ -55,6 +55,13 @@ public sealed class JsonObjectReader
     public static JsonObjectReader Open(string path, long maxBytes = DefaultMaxBytes) =>
         Parse(CheckpointFile.Name(path), CheckpointFile.Read(path, maxBytes));
 
+    /// <summary>As <see cref="Open"/>, or null where the directory has nothing of this name.</summary>
+    internal static JsonObjectReader? OpenOptional(string directory, string name)
+    {
+        string path = System.IO.Path.Combine(directory, name);
+        return System.IO.Path.Exists(path) ? Open(path) : null;
+    }
+
     /// <summary>Reads one JSON object from memory.</summary>
     /// <param name="file">The name under which messages speak of it.</param>
     /// <param name="utf8">The JSON text.</param>
@@ -131,28 +138,13 @@ public sealed class JsonObjectReader
     public string Text(string name, string fallback) => Has(name) ? Text(name) : fallback;
 
     /// <summary>A nested object.</summary>
-    public JsonObjectReader Object(string name)
-    {
-        JsonElement value = Required(name, "an object");
-        return value.ValueKind == JsonValueKind.Object
-            ? new JsonObjectReader(File, Full(name), value)
-            : throw Unexpected(name, value, "an object");
-    }
+    public JsonObjectReader Object(string name) => Object(name, Required(name, "an object"));
 
     /// <summary>A nested object, or null when absent.</summary>
     public JsonObjectReader? OptionalObject(string name) => Has(name) ? Object(name) : null;
 
     /// <summary>A list of at most <paramref name="maxCount"/> objects.</summary>
-    public JsonObjectReader[] Objects(string name, int maxCount) =>
-        List(
-            name,
-            maxCount,
-            "objects",
-            (item, value) =>
-                value.ValueKind == JsonValueKind.Object
-                    ? new JsonObjectReader(File, Full(item), value)
-                    : throw Unexpected(item, value, "an object")
-        );
+    public JsonObjectReader[] Objects(string name, int maxCount) => List(name, maxCount, "objects", Object);
 
     /// <summary>A list of at most <paramref name="maxCount"/> integers, each in [<paramref name="min"/>, <paramref name="max"/>].</summary>
     public int[] Ints(string name, int maxCount, int min = int.MinValue, int max = int.MaxValue) =>
@@ -174,13 +166,22 @@ public sealed class JsonObjectReader
     /// <summary>A list of at most <paramref name="maxCount"/> strings.</summary>
     public string[] Texts(string name, int maxCount) => List(name, maxCount, "strings", String);
 
+    /// <summary>A string, or the string that an object has as <paramref name="inner"/>: the two ways in which configs name a token.</summary>
+    public string TextOrInner(string name, string inner) =>
+        TextOrInner(name, Required(name, "a string or an object"), inner);
+
+    /// <summary>A list of at most <paramref name="maxCount"/> of what <see cref="TextOrInner(string, string)"/> reads.</summary>
+    public string[] TextsOrInner(string name, int maxCount, string inner) =>
+        List(name, maxCount, "strings or objects", (item, value) => TextOrInner(item, value, inner));
+
     /// <summary>The field as it is, for shapes no method here has. Its strings are known to be well-formed.</summary>
     public JsonElement Raw(string name) => Required(name, "a value");
 
     /// <summary>An error about a field, for checks of the caller: <c>file: field 'path.name' message</c>.</summary>
     /// <param name="name">The field, without this object's path.</param>
     /// <param name="message">Continues the sentence: <c>is 7, expected a divisor of hidden_size 48</c>.</param>
-    public CheckpointException Error(string name, string message) => new(File, $"field '{Full(name)}' {message}");
+    public CheckpointException Error(string name, string message) =>
+        new(File, $"field {Quote.Name(Full(name))} {message}");
 
     string Full(string name) => Path.Length == 0 ? name : $"{Path}.{name}";
 
@@ -223,6 +224,14 @@ public sealed class JsonObjectReader
 
     string String(string name, JsonElement value) =>
         value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Unexpected(name, value, "a string");
+
+    string TextOrInner(string name, JsonElement value, string inner) =>
+        value.ValueKind == JsonValueKind.Object ? Object(name, value).Text(inner) : String(name, value);
+
+    JsonObjectReader Object(string name, JsonElement value) =>
+        value.ValueKind == JsonValueKind.Object
+            ? new JsonObjectReader(File, Full(name), value)
+            : throw Unexpected(name, value, "an object");
 
     T[] List<T>(string name, int maxCount, string items, Func<string, JsonElement, T> read)
     {

@@ -10,6 +10,15 @@ static class Quote
     /// <summary>The name in quotation marks.</summary>
     public static string Name(string name) => $"'{Short(name)}'";
 
+    /// <inheritdoc cref="Name(string)"/>
+    /// <param name="utf8">Need not be valid.</param>
+    public static string Name(ReadOnlySpan<byte> utf8) => $"'{Short(utf8)}'";
+
+    /// <inheritdoc cref="Short(string)"/>
+    /// <param name="utf8">Need not be valid.</param>
+    public static string Short(ReadOnlySpan<byte> utf8) =>
+        Short(Encoding.UTF8.GetString(utf8[..Math.Min(utf8.Length, 4 * MaxLength)]));
+
     /// <summary>The name without them.</summary>
     public static string Short(string name)
     {

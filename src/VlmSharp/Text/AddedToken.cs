@@ -1,3 +1,5 @@
+using VlmSharp.Formats;
+
 namespace VlmSharp.Text;
 
 /// <summary>What happens to added tokens that occur in a text that is encoded.</summary>
@@ -32,4 +34,29 @@ sealed record AddedToken(
     bool LeftStrip,
     bool RightStrip,
     bool Normalized
-);
+)
+{
+    /// <summary>Reads a token as configs describe it. Flags that are missing are off, except that tokens which are not special are normalised.</summary>
+    public static AddedToken Read(JsonObjectReader json, int id)
+    {
+        bool special = json.Bool("special", false);
+        return new(
+            id,
+            Checked(json, "content", json.Text("content")),
+            special,
+            json.Bool("single_word", false),
+            json.Bool("lstrip", false),
+            json.Bool("rstrip", false),
+            json.Bool("normalized", !special)
+        );
+    }
+
+    /// <summary>The content, if it can be looked for.</summary>
+    public static string Checked(JsonObjectReader json, string field, string content) =>
+        content.Length is > 0 and <= AddedTokenMatcher.MaxContentLength
+            ? content
+            : throw json.Error(
+                field,
+                $"has {content.Length} characters; an added token has 1 to {AddedTokenMatcher.MaxContentLength}"
+            );
+}

@@ -19,7 +19,7 @@ sealed class MergeReader(string file, string field, Vocabulary vocabulary)
         int space = merge.IndexOf((byte)' ');
         if (space < 0 || merge[(space + 1)..].Contains((byte)' '))
         {
-            throw Error(place, $"'{Excerpt.Of(merge)}' is not two tokens with a space between them");
+            throw Error(place, $"{Quote.Name(merge)} is not two tokens with a space between them");
         }
 
         Add(merge[..space], merge[(space + 1)..], place);
@@ -39,8 +39,8 @@ sealed class MergeReader(string file, string field, Vocabulary vocabulary)
         int rightId = Find(right, leftLength, rightLength, place);
         if (!vocabulary.TryGetId(buffer.AsSpan(0, leftLength + rightLength), out int merged))
         {
-            string token = Excerpt.Of(ByteLevelAlphabet.Encode(buffer.AsSpan(0, leftLength + rightLength)));
-            throw Error(place, $"makes '{token}', which the vocabulary does not have");
+            string token = ByteLevelAlphabet.Encode(buffer.AsSpan(0, leftLength + rightLength));
+            throw Error(place, $"makes {Quote.Name(token)}, which the vocabulary does not have");
         }
 
         merges.Add((leftId, rightId, merged, place));
@@ -70,7 +70,7 @@ sealed class MergeReader(string file, string field, Vocabulary vocabulary)
             return id;
         }
 
-        throw Error(place, $"names '{Excerpt.Of(spelled)}', which the vocabulary does not have");
+        throw Error(place, $"names {Quote.Name(spelled)}, which the vocabulary does not have");
     }
 
     CheckpointException Error(int place, string message) => new(file, $"{field} {place}: {message}");

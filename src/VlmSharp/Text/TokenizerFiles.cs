@@ -8,6 +8,12 @@ static class TokenizerFiles
     /// <summary>Far above every published file, and a bound on what an unknown one may cost.</summary>
     const long LargestFile = 256 << 20;
 
+    /// <summary>Added tokens in one file; published ones have some thousands at most.</summary>
+    public const int MaxAddedTokens = 1 << 16;
+
+    /// <summary>Ids are rows of a table, whose height is an integer too.</summary>
+    public const int MaxId = int.MaxValue - 1;
+
     const string ConfigName = "tokenizer_config.json";
 
     static readonly string[] SpecialFields =
@@ -27,14 +33,17 @@ static class TokenizerFiles
         string json = Path.Combine(directory, "tokenizer.json");
         string vocab = Path.Combine(directory, "vocab.json");
         string merges = Path.Combine(directory, "merges.txt");
-        string configFile = Path.Combine(directory, ConfigName);
-        JsonFields? config = File.Exists(configFile) ? JsonFields.Parse(configFile, ReadFile(configFile)) : null;
-        if (File.Exists(json))
+        JsonObjectReader? config = JsonObjectReader.OpenOptional(directory, ConfigName);
+        if (Path.Exists(json))
         {
-            return TokenizerJson.Read(json, ReadFile(json), AddedTokensDecoder(config) ?? []);
+            return TokenizerJson.Read(
+                CheckpointFile.Name(json),
+                CheckpointFile.Read(json, LargestFile),
+                AddedTokensDecoder(config) ?? []
+            );
         }
 
-        if (!File.Exists(vocab) || !File.Exists(merges))
+        if (!Path.Exists(vocab) || !Path.Exists(merges))
         {
             throw new CheckpointException(directory, "has neither tokenizer.json nor vocab.json with merges.txt");
         }
@@ -42,36 +51,41 @@ static class TokenizerFiles
         if (config is null)
         {
             throw new CheckpointException(
-                configFile,
+                ConfigName,
                 "is missing; without tokenizer.json it is needed to know how text is split (tokenizer_class) and which tokens are added"
             );
         }
 
-        return ReadVocabularyAndMerges(directory, vocab, merges, config.Value);
+        return ReadVocabularyAndMerges(directory, vocab, merges, config);
     }
 
-    static TokenizerDefinition ReadVocabularyAndMerges(string directory, string vocab, string merges, JsonFields config)
+    static TokenizerDefinition ReadVocabularyAndMerges(
+        string directory,
+        string vocab,
+        string merges,
+        JsonObjectReader config
+    )
     {
-        (SplitPattern pattern, bool nfc) = config.String("tokenizer_class") switch
+        (SplitPattern pattern, bool nfc) = config.Text("tokenizer_class") switch
         {
             "Qwen2Tokenizer" or "Qwen2TokenizerFast" => (SplitPattern.Qwen2, true),
             "GPT2Tokenizer" or "GPT2TokenizerFast" => (SplitPattern.Gpt2, false),
             var other => throw config.Error(
                 "tokenizer_class",
-                $"is {(other is null ? "missing" : $"'{Excerpt.Of(other)}'")}; only Qwen2Tokenizer and GPT2Tokenizer can be read from vocab.json and merges.txt. Convert to tokenizer.json, or use a checkpoint that has it"
+                $"is {Quote.Name(other)}; only Qwen2Tokenizer and GPT2Tokenizer can be read from vocab.json and merges.txt. Convert to tokenizer.json, or use a checkpoint that has it"
             ),
         };
         foreach (string field in (string[])["add_prefix_space", "add_bos_token"])
         {
-            if (config.Bool(field, absent: false))
+            if (config.Bool(field, false))
             {
-                throw config.Error(field, "true is not supported");
+                throw config.Error(field, "is true, which is not supported");
             }
         }
 
-        byte[] vocabBytes = ReadFile(vocab);
-        var builder = new Vocabulary.Builder(vocab, "vocabulary");
-        TokenizerJson.ReadVocabulary(vocab, vocabBytes, builder);
+        string vocabFile = CheckpointFile.Name(vocab);
+        var builder = new Vocabulary.Builder(vocabFile, "vocabulary");
+        TokenizerJson.ReadVocabulary(vocabFile, CheckpointFile.Read(vocab, LargestFile), builder);
         List<AddedToken>? added = AddedTokensDecoder(config);
         string addedFile = config.File;
         List<string> specials = [];
@@ -88,16 +102,16 @@ static class TokenizerFiles
             {
                 throw new CheckpointException(
                     config.File,
-                    $"names the special token '{Excerpt.Of(special)}', which neither vocab.json nor added_tokens.json has"
+                    $"names the special token {Quote.Name(special)}, which neither vocab.json nor added_tokens.json has"
                 );
             }
 
             added.Add(new(id, special, true, false, false, false, false));
         }
 
-        var reader = new MergeReader(merges, "line", vocabulary);
-        ReadMerges(ReadFile(merges), reader);
-        return new(vocabulary, reader.Build(), ByteTokens(vocabulary, vocab), false, added, nfc, pattern);
+        var reader = new MergeReader(CheckpointFile.Name(merges), "line", vocabulary);
+        ReadMerges(CheckpointFile.Read(merges, LargestFile), reader);
+        return new(vocabulary, reader.Build(), ByteTokens(vocabulary, vocabFile), false, added, nfc, pattern);
     }
 
     /// <summary>The token of each byte.</summary>
@@ -138,22 +152,22 @@ static class TokenizerFiles
     }
 
     /// <summary>The added tokens of the configuration, or null if it has no such field.</summary>
-    static List<AddedToken>? AddedTokensDecoder(JsonFields? config)
+    static List<AddedToken>? AddedTokensDecoder(JsonObjectReader? config)
     {
-        if (config?.Object("added_tokens_decoder") is not { } decoder)
+        if (config?.OptionalObject("added_tokens_decoder") is not { } decoder)
         {
             return null;
         }
 
         List<AddedToken> tokens = [];
-        foreach ((string key, JsonFields token) in decoder.Objects())
+        foreach (string key in decoder.Names)
         {
-            if (!int.TryParse(key, System.Globalization.NumberStyles.None, null, out int id) || id == int.MaxValue)
+            if (!int.TryParse(key, System.Globalization.NumberStyles.None, null, out int id) || id > MaxId)
             {
                 throw decoder.Error(key, "is not a token id");
             }
 
-            tokens.Add(token.AddedToken(id));
+            tokens.Add(AddedToken.Read(decoder.Object(key), id));
         }
 
         return tokens;
@@ -161,61 +175,39 @@ static class TokenizerFiles
 
     static (List<AddedToken> Tokens, string File) AddedTokensJson(string directory, List<string> specials)
     {
-        string file = Path.Combine(directory, "added_tokens.json");
+        const string Name = "added_tokens.json";
         List<AddedToken> tokens = [];
-        if (File.Exists(file))
+        if (JsonObjectReader.OpenOptional(directory, Name) is { } json)
         {
             HashSet<string> special = [.. specials];
-            JsonFields json = JsonFields.Parse(file, ReadFile(file));
-            foreach (string content in json.Names())
+            foreach (string content in json.Names)
             {
                 bool isSpecial = special.Contains(content);
-                JsonFields.CheckContent(json, content, content);
-                tokens.Add(new(json.Id(content), content, isSpecial, false, false, false, Normalized: !isSpecial));
+                string found = AddedToken.Checked(json, content, content);
+                tokens.Add(
+                    new(json.Int(content, 0, MaxId), found, isSpecial, false, false, false, Normalized: !isSpecial)
+                );
             }
         }
 
-        return (tokens, file);
+        return (tokens, Name);
     }
 
     /// <summary>The special tokens that the configuration and special_tokens_map.json name, as older checkpoints have them.</summary>
-    static List<string> SpecialTokens(string directory, JsonFields config)
+    static List<string> SpecialTokens(string directory, JsonObjectReader config)
     {
-        string mapFile = Path.Combine(directory, "special_tokens_map.json");
-        List<JsonFields> sources = [config];
-        if (File.Exists(mapFile))
-        {
-            sources.Add(JsonFields.Parse(mapFile, ReadFile(mapFile)));
-        }
-
+        const string Additional = "additional_special_tokens";
         List<string> tokens = [];
-        foreach (JsonFields source in sources)
+        JsonObjectReader? map = JsonObjectReader.OpenOptional(directory, "special_tokens_map.json");
+        foreach (JsonObjectReader source in map is null ? [config] : (JsonObjectReader[])[config, map])
         {
-            tokens.AddRange(SpecialFields.Select(source.TokenContent).OfType<string>());
-            tokens.AddRange(source.TokenContents("additional_special_tokens"));
+            tokens.AddRange(SpecialFields.Where(source.Has).Select(field => source.TextOrInner(field, "content")));
+            if (source.Has(Additional))
+            {
+                tokens.AddRange(source.TextsOrInner(Additional, MaxAddedTokens, "content"));
+            }
         }
 
         return [.. tokens.Distinct()];
-    }
-
-    static byte[] ReadFile(string file)
-    {
-        try
-        {
-            long length = new FileInfo(file).Length;
-            if (length > LargestFile)
-            {
-                throw new CheckpointException(
-                    file,
-                    $"has {length} bytes; tokenizer files of more than {LargestFile} bytes are not read"
-                );
-            }
-
-            return File.ReadAllBytes(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new CheckpointException(file, $"cannot be read: {e.Message}", e);
-        }
     }
 }

@@ -11,6 +11,8 @@ namespace VlmSharp.Text;
 /// </remarks>
 static class TokenizerJson
 {
+    const int MaxSteps = 64; // of a normalizer, a pre-tokenizer, a post-processor
+
     /// <summary>Reads a whole file.</summary>
     /// <param name="file">Named in errors.</param>
     /// <param name="json">Its content.</param>
@@ -23,7 +25,7 @@ static class TokenizerJson
         }
         catch (JsonException e)
         {
-            throw new CheckpointException(file, $"is not valid JSON: {e.Message}", e);
+            throw CheckpointFile.InvalidJson(file, "is", e);
         }
     }
 
@@ -42,7 +44,7 @@ static class TokenizerJson
         }
         catch (JsonException e)
         {
-            throw new CheckpointException(file, $"is not valid JSON: {e.Message}", e);
+            throw CheckpointFile.InvalidJson(file, "is", e);
         }
     }
 
@@ -65,6 +67,7 @@ static class TokenizerJson
                 continue;
             }
 
+            Separate(small);
             small.Write("\"model\":{"u8);
             while (NextProperty(ref reader, out start))
             {
@@ -95,7 +98,7 @@ static class TokenizerJson
                 }
             }
 
-            small.Write("},"u8);
+            small.Write("}"u8);
         }
 
         if (reader.Read())
@@ -104,16 +107,18 @@ static class TokenizerJson
         }
 
         small.Write("}"u8);
-        var root = JsonFields.Parse(file, small.WrittenSpan);
-        root.CheckNames();
-        JsonFields model = root.Object("model") ?? throw root.Error("model", "is missing");
+        var root = JsonObjectReader.Parse(file, small.WrittenSpan);
+        JsonObjectReader model = root.Object("model");
         bool wholePieces = CheckModel(model, hasVocabulary, hasMerges);
-        bool nfc = ReadNormalizer(root.Object("normalizer"));
+        bool nfc = ReadNormalizer(root.OptionalObject("normalizer"));
         SplitPattern pattern = ReadPreTokenizer(root);
-        CheckPostProcessor(root.Object("post_processor"));
+        CheckPostProcessor(root.OptionalObject("post_processor"));
         CheckDecoder(root);
+        JsonObjectReader[] own = root.Has("added_tokens")
+            ? root.Objects("added_tokens", TokenizerFiles.MaxAddedTokens)
+            : [];
         List<AddedToken> added = Combine(
-            [.. root.Objects("added_tokens").Select(t => t.AddedToken(t.Id("id")))],
+            [.. own.Select(token => AddedToken.Read(token, token.Int("id", 0, TokenizerFiles.MaxId)))],
             configured,
             file
         );
@@ -142,12 +147,12 @@ static class TokenizerJson
             if (
                 reader.TokenType != JsonTokenType.Number
                 || !reader.TryGetInt32(out int id)
-                || id is < 0 or int.MaxValue
+                || id is < 0 or > TokenizerFiles.MaxId
             )
             {
                 throw new CheckpointException(
                     file,
-                    $"{field}: '{Excerpt.Of(token)}' has {Describe(ref reader)}, expected a token id"
+                    $"{field}: {Quote.Name(token)} has {Describe(ref reader)}, expected a token id"
                 );
             }
 
@@ -183,13 +188,12 @@ static class TokenizerJson
     }
 
     /// <summary>Refuses what is not plain byte-level BPE; true if pieces that are tokens are not merged.</summary>
-    static bool CheckModel(JsonFields model, bool hasVocabulary, bool hasMerges)
+    static bool CheckModel(JsonObjectReader model, bool hasVocabulary, bool hasMerges)
     {
-        model.CheckNames();
-        string type = model.String("type") ?? "BPE"; // old files do not say
+        string type = model.Text("type", "BPE"); // old files do not say
         if (type != "BPE")
         {
-            throw model.Error("type", $"'{Excerpt.Of(type)}' is not supported, only byte-level BPE");
+            throw model.Error("type", $"is {Quote.Name(type)}, only byte-level BPE is supported");
         }
 
         foreach (string read in (string[])["vocab", "merges"])
@@ -205,65 +209,51 @@ static class TokenizerJson
             throw model.Error(hasVocabulary ? "merges" : "vocab", "is missing or not what BPE has there");
         }
 
-        if (model.Bool("byte_fallback", absent: false))
+        if (model.Bool("byte_fallback", false))
         {
             throw model.Error(
                 "byte_fallback",
-                "true is not supported: it belongs to SentencePiece vocabularies, only byte-level BPE is read"
+                "is true: that belongs to SentencePiece vocabularies, only byte-level BPE is supported"
             );
         }
 
         foreach (string affix in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
         {
-            if (!string.IsNullOrEmpty(model.String(affix)))
+            if (model.Text(affix, "") is { Length: > 0 } text)
             {
-                throw model.Error(affix, $"'{Excerpt.Of(model.String(affix)!)}' is not supported");
+                throw model.Error(affix, $"is {Quote.Name(text)}, which is not supported");
             }
         }
 
-        if (
-            model.Has("dropout")
-            && !(
-                model.Element.GetProperty("dropout") is { ValueKind: JsonValueKind.Number } p
-                && p.TryGetDouble(out double rate)
-                && rate == 0
-            )
-        )
+        if (model.Number("dropout", 0, 1, 0) != 0)
         {
-            throw model.Error("dropout", "is not supported: ids would be random");
+            throw model.Error("dropout", "is not 0, which is not supported: ids would be random");
         }
 
-        return model.Bool("ignore_merges", absent: false);
+        return model.Bool("ignore_merges", false);
     }
 
-    static bool ReadNormalizer(JsonFields? normalizer)
-    {
-        if (normalizer is not { } found)
+    static bool ReadNormalizer(JsonObjectReader? normalizer) =>
+        normalizer?.Text("type") switch
         {
-            return false;
-        }
-
-        string type = Type(found);
-        return type switch
-        {
+            null => false,
             "NFC" => true,
-            "Sequence" => found.Objects("normalizers").Select(n => ReadNormalizer(n)).ToList().Contains(true),
-            _ => throw found.Error("type", $"'{Excerpt.Of(type)}' is not supported, only NFC or none"),
+            "Sequence" => Array.ConvertAll(normalizer.Objects("normalizers", MaxSteps), ReadNormalizer).Contains(true),
+            var type => throw normalizer.Error("type", $"is {Quote.Name(type)}, only NFC or none is supported"),
         };
-    }
 
-    static SplitPattern ReadPreTokenizer(JsonFields root)
+    static SplitPattern ReadPreTokenizer(JsonObjectReader root)
     {
-        if (root.Object("pre_tokenizer") is not { } found)
-        {
-            throw root.Error("pre_tokenizer", "is missing; only byte-level ones are supported");
-        }
-
+        JsonObjectReader found = root.Object("pre_tokenizer");
         SplitPattern? pattern = null;
         bool byteLevel = false;
-        foreach (JsonFields step in Type(found) == "Sequence" ? found.Objects("pretokenizers") : [found])
+        foreach (
+            JsonObjectReader step in found.Text("type") == "Sequence"
+                ? found.Objects("pretokenizers", MaxSteps)
+                : [found]
+        )
         {
-            string type = Type(step);
+            string type = step.Text("type");
             switch (type)
             {
                 case "Split" when pattern is null && !byteLevel:
@@ -271,15 +261,15 @@ static class TokenizerJson
                     break;
                 case "ByteLevel" when !byteLevel:
                     byteLevel = true;
-                    bool splits = step.Bool("use_regex", absent: true);
+                    bool splits = step.Bool("use_regex", true);
                     if (step.Bool("add_prefix_space"))
                     {
-                        throw step.Error("add_prefix_space", "true is not supported");
+                        throw step.Error("add_prefix_space", "is true, which is not supported");
                     }
 
                     if (splits && pattern is not null)
                     {
-                        throw step.Error("use_regex", "true after another split is not supported");
+                        throw step.Error("use_regex", "is true after another split, which is not supported");
                     }
 
                     pattern = splits ? SplitPattern.Gpt2 : pattern;
@@ -287,7 +277,7 @@ static class TokenizerJson
                 default:
                     throw step.Error(
                         "type",
-                        $"'{Excerpt.Of(type)}' is not supported here; known are ByteLevel alone, and Split followed by ByteLevel"
+                        $"is {Quote.Name(type)}, which is not supported here; known are ByteLevel alone, and Split followed by ByteLevel"
                     );
             }
         }
@@ -300,62 +290,49 @@ static class TokenizerJson
             );
     }
 
-    static SplitPattern ReadSplit(JsonFields split)
+    static SplitPattern ReadSplit(JsonObjectReader split)
     {
-        string? expression = split.Object("pattern")?.String("Regex");
-        string? behavior = split.String("behavior");
-        if (behavior != "Isolated" || split.Bool("invert", absent: false))
+        string behavior = split.Text("behavior");
+        if (behavior != "Isolated" || split.Bool("invert", false))
         {
-            throw split.Error(
-                "behavior",
-                $"'{Excerpt.Of(behavior ?? "")}' is not supported, only Isolated and not inverted"
-            );
+            throw split.Error("behavior", $"is {Quote.Name(behavior)}, only Isolated and not inverted is supported");
         }
 
-        return (expression is null ? null : PieceSplitter.Recognise(expression))
+        string expression = split.Object("pattern").Text("Regex");
+        return PieceSplitter.Recognise(expression)
             ?? throw split.Error(
                 "pattern",
-                $"'{Excerpt.Of(expression ?? "")}' is not a known expression; known are those of Qwen2 and GPT-2"
+                $"is {Quote.Name(expression)}, not a known expression; known are those of Qwen2 and GPT-2"
             );
     }
 
-    static void CheckPostProcessor(JsonFields? processor)
+    static void CheckPostProcessor(JsonObjectReader? processor)
     {
-        if (processor is not { } found)
+        switch (processor?.Text("type"))
         {
-            return;
-        }
-
-        string type = Type(found);
-        switch (type)
-        {
-            case "ByteLevel": // moves offsets only
+            case null or "ByteLevel": // moves offsets only
                 return;
             case "Sequence":
-                foreach (JsonFields step in found.Objects("processors"))
-                {
-                    CheckPostProcessor(step);
-                }
-
+                Array.ForEach(processor.Objects("processors", MaxSteps), CheckPostProcessor);
                 return;
-            case "TemplateProcessing" when found.Objects("single").All(p => !p.Has("SpecialToken")):
+            case "TemplateProcessing"
+                when !Array.Exists(processor.Objects("single", MaxSteps), part => part.Has("SpecialToken")):
                 return;
-            default:
-                throw found.Error("type", $"'{Excerpt.Of(type)}' is not supported: it adds tokens to every text");
+            case var type:
+                throw processor.Error(
+                    "type",
+                    $"is {Quote.Name(type)}, which is not supported: it adds tokens to every text"
+                );
         }
     }
 
-    static void CheckDecoder(JsonFields root)
+    static void CheckDecoder(JsonObjectReader root)
     {
-        if (root.Object("decoder") is not { } decoder)
-        {
-            throw root.Error("decoder", "is missing, expected ByteLevel");
-        }
-
-        string type = Type(decoder);
+        JsonObjectReader decoder = root.Object("decoder");
+        string type = decoder.Text("type");
         if (type != "ByteLevel")
         {
-            throw decoder.Error("type", $"'{Excerpt.Of(type)}' is not supported, expected ByteLevel");
+            throw decoder.Error("type", $"is {Quote.Name(type)}, only ByteLevel is supported");
         }
     }
 
@@ -367,7 +344,7 @@ static class TokenizerJson
         {
             if (!places.TryAdd(own[i].Content, i))
             {
-                throw new CheckpointException(file, $"added_tokens: '{own[i].Content}' occurs twice");
+                throw new CheckpointException(file, $"added_tokens: {Quote.Name(own[i].Content)} occurs twice");
             }
         }
 
@@ -381,7 +358,7 @@ static class TokenizerJson
             {
                 throw new CheckpointException(
                     file,
-                    $"added_tokens: '{token.Content}' has id {own[place].Id}, tokenizer_config.json says {token.Id}"
+                    $"added_tokens: {Quote.Name(token.Content)} has id {own[place].Id}, tokenizer_config.json says {token.Id}"
                 );
             }
             else
@@ -392,8 +369,6 @@ static class TokenizerJson
 
         return own;
     }
-
-    static string Type(JsonFields part) => part.String("type") ?? throw part.Error("type", "is missing");
 
     /// <summary>Moves to the value of the next property, whose name starts at <paramref name="start"/>; false at the end of the object.</summary>
     static bool NextProperty(ref Utf8JsonReader reader, out int start)
@@ -407,12 +382,21 @@ static class TokenizerJson
     static bool IsProperty(ReadOnlySpan<byte> json, int start, ReadOnlySpan<byte> name) =>
         json[(start + 1)..].StartsWith(name) && json[start + 1 + name.Length] == (byte)'"';
 
-    /// <summary>Copies a property, whose value the reader is at, with a comma after it.</summary>
+    /// <summary>Copies a property, whose value the reader is at.</summary>
     static void Copy(ReadOnlySpan<byte> json, int start, ref Utf8JsonReader reader, ArrayBufferWriter<byte> target)
     {
         reader.Skip();
+        Separate(target);
         target.Write(json[start..(int)reader.BytesConsumed]);
-        target.Write(","u8);
+    }
+
+    /// <summary>Writes a comma, unless the next property is the object's first.</summary>
+    static void Separate(ArrayBufferWriter<byte> target)
+    {
+        if (target.WrittenSpan[^1] != (byte)'{')
+        {
+            target.Write(","u8);
+        }
     }
 
     static void Expect(string file, string field, ref Utf8JsonReader reader, JsonTokenType type)
@@ -447,5 +431,5 @@ static class TokenizerJson
     }
 
     static string Describe(ref Utf8JsonReader reader) =>
-        reader.TokenType is JsonTokenType.Number ? Excerpt.Of(reader.ValueSpan) : reader.TokenType.ToString();
+        reader.TokenType is JsonTokenType.Number ? Quote.Short(reader.ValueSpan) : reader.TokenType.ToString();
 }

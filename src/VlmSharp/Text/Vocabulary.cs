@@ -149,7 +149,7 @@ sealed class Vocabulary
                 {
                     throw new CheckpointException(
                         file,
-                        $"{field}: '{Show(vocabulary.Bytes(id))}' and '{Show(block.AsSpan(start, length))}' both have id {id}"
+                        $"{field}: {Show(vocabulary.Bytes(id))} and {Show(block.AsSpan(start, length))} both have id {id}"
                     );
                 }
 
@@ -182,7 +182,7 @@ sealed class Vocabulary
         }
 
         internal CheckpointException Twice(string token, int first, int second) =>
-            new(file, $"{field}: '{Excerpt.Of(token)}' occurs twice, with ids {first} and {second}");
+            new(file, $"{field}: {Quote.Name(token)} occurs twice, with ids {first} and {second}");
     }
 
     void Link(int id, Builder builder)
@@ -194,7 +194,7 @@ sealed class Vocabulary
         {
             if (Bytes(slots[slot] - 1).SequenceEqual(bytes))
             {
-                throw builder.Twice(Show(bytes), slots[slot] - 1, id);
+                throw builder.Twice(ByteLevelAlphabet.Encode(bytes), slots[slot] - 1, id);
             }
         }
 
@@ -209,7 +209,7 @@ sealed class Vocabulary
         {
             throw new CheckpointException(
                 file,
-                $"added token '{token.Content}' has id {token.Id}, but it is token {id} already"
+                $"added token {Quote.Name(token.Content)} has id {token.Id}, but it is token {id} already"
             );
         }
 
@@ -217,7 +217,7 @@ sealed class Vocabulary
         {
             throw new CheckpointException(
                 file,
-                $"added token '{token.Content}' has id {token.Id}, which belongs to '{Show(Bytes(token.Id))}'"
+                $"added token {Quote.Name(token.Content)} has id {token.Id}, which belongs to {Show(Bytes(token.Id))}"
             );
         }
 
@@ -229,5 +229,5 @@ sealed class Vocabulary
         }
     }
 
-    static string Show(ReadOnlySpan<byte> bytes) => ByteLevelAlphabet.Encode(bytes[..Math.Min(bytes.Length, 60)]);
+    static string Show(ReadOnlySpan<byte> bytes) => Quote.Name(ByteLevelAlphabet.Encode(bytes));
 }

@@ -19,7 +19,7 @@ public sealed class TokenizerFileTests : IDisposable
     CheckpointException Fails(string file, string message)
     {
         var error = Assert.Throws<CheckpointException>(() => Tokenizer.Load(directory.Path));
-        Assert.Equal(file.Length == 0 ? directory.Path : directory.File(file), error.File);
+        Assert.Equal(file.Length == 0 ? directory.Path : file, error.File);
         Assert.Contains(message, error.Message);
         return error;
     }
@@ -28,14 +28,14 @@ public sealed class TokenizerFileTests : IDisposable
     {
         JsonObject json = JsonNode.Parse(File.ReadAllText(Path.Combine(Source, "tokenizer.json")))!.AsObject();
         change(json);
-        File.WriteAllText(directory.File("tokenizer.json"), json.ToJsonString());
+        directory.Write("tokenizer.json", json.ToJsonString());
     }
 
     void CopySeparateFiles()
     {
         foreach (string file in (string[])["vocab.json", "merges.txt", "tokenizer_config.json"])
         {
-            File.Copy(Path.Combine(Source, file), directory.File(file));
+            File.Copy(Path.Combine(Source, file), directory[file]);
         }
     }
 
@@ -43,22 +43,22 @@ public sealed class TokenizerFileTests : IDisposable
     {
         JsonObject json = JsonNode.Parse(File.ReadAllText(Path.Combine(Source, "tokenizer_config.json")))!.AsObject();
         change(json);
-        File.WriteAllText(directory.File("tokenizer_config.json"), json.ToJsonString());
+        directory.Write("tokenizer_config.json", json.ToJsonString());
     }
 
     public static TheoryData<string, Action<JsonObject>, string> Changes =>
         new()
         {
-            { "unigram", j => j["model"]!["type"] = "Unigram", "model.type: 'Unigram'" },
+            { "unigram", j => j["model"]!["type"] = "Unigram", "'model.type' is 'Unigram'" },
             {
                 "unigram list",
                 j => j["model"] = JsonNode.Parse("""{"type":"Unigram","vocab":[["a",0.5]]}"""),
-                "model.type: 'Unigram'"
+                "'model.type' is 'Unigram'"
             },
-            { "model is a text", j => j["model"] = "BPE", "model: is a text" },
-            { "no model", j => j.Remove("model"), "model: is missing" },
-            { "no vocabulary", j => j["model"]!.AsObject().Remove("vocab"), "model.vocab: is missing" },
-            { "no merges", j => j["model"]!.AsObject().Remove("merges"), "model.merges: is missing" },
+            { "model is a text", j => j["model"] = "BPE", "'model' is the string \"BPE\", expected an object" },
+            { "no model", j => j.Remove("model"), "'model' is missing" },
+            { "no vocabulary", j => j["model"]!.AsObject().Remove("vocab"), "'model.vocab' is missing" },
+            { "no merges", j => j["model"]!.AsObject().Remove("merges"), "'model.merges' is missing" },
             { "vocabulary of texts", j => j["model"]!["vocab"]!["!"] = "0", "model.vocab: '!' has String" },
             { "negative id", j => j["model"]!["vocab"]!["!"] = -1, "model.vocab: '!' has -1" },
             { "fraction", j => j["model"]!["vocab"]!["!"] = 0.5, "model.vocab: '!' has 0.5" },
@@ -84,44 +84,44 @@ public sealed class TokenizerFileTests : IDisposable
                 j => j["model"]!["merges"]![2] = j["model"]!["merges"]![1]!.DeepClone(),
                 "model.merges, number 2: merges tokens"
             },
-            { "byte fallback", j => j["model"]!["byte_fallback"] = true, "model.byte_fallback" },
-            { "dropout", j => j["model"]!["dropout"] = 0.1, "model.dropout" },
-            { "suffix", j => j["model"]!["end_of_word_suffix"] = "</w>", "model.end_of_word_suffix: '</w>'" },
-            { "normalizer", j => j["normalizer"]!["type"] = "NFKC", "normalizer.type: 'NFKC'" },
+            { "byte fallback", j => j["model"]!["byte_fallback"] = true, "'model.byte_fallback' is true" },
+            { "dropout", j => j["model"]!["dropout"] = 0.1, "'model.dropout' is not 0" },
+            { "suffix", j => j["model"]!["end_of_word_suffix"] = "</w>", "'model.end_of_word_suffix' is '</w>'" },
+            { "normalizer", j => j["normalizer"]!["type"] = "NFKC", "'normalizer.type' is 'NFKC'" },
             {
                 "nested normalizer",
                 j =>
                     j["normalizer"] = JsonNode.Parse(
                         """{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Lowercase"}]}"""
                     ),
-                "normalizer.normalizers[1].type: 'Lowercase'"
+                "'normalizer.normalizers[1].type' is 'Lowercase'"
             },
-            { "normalizer without type", j => j["normalizer"] = new JsonObject(), "normalizer.type: is missing" },
-            { "no pre-tokenizer", j => j["pre_tokenizer"] = null, "pre_tokenizer: is missing" },
+            { "normalizer without type", j => j["normalizer"] = new JsonObject(), "'normalizer.type' is missing" },
+            { "no pre-tokenizer", j => j["pre_tokenizer"] = null, "'pre_tokenizer' is null" },
             {
                 "metaspace",
                 j => j["pre_tokenizer"] = JsonNode.Parse("""{"type":"Metaspace","replacement":"_"}"""),
-                "pre_tokenizer.type: 'Metaspace'"
+                "'pre_tokenizer.type' is 'Metaspace'"
             },
             {
                 "unknown expression",
                 j => j["pre_tokenizer"]!["pretokenizers"]![0]!["pattern"]!["Regex"] = @"\p{N}{1,3}",
-                @"'\p{N}{1,3}' is not a known expression"
+                @"is '\p{N}{1,3}', not a known expression"
             },
             {
                 "other behavior",
                 j => j["pre_tokenizer"]!["pretokenizers"]![0]!["behavior"] = "Removed",
-                "pre_tokenizer.pretokenizers[0].behavior: 'Removed'"
+                "'pre_tokenizer.pretokenizers[0].behavior' is 'Removed'"
             },
             {
                 "prefix space",
                 j => j["pre_tokenizer"]!["pretokenizers"]![1]!["add_prefix_space"] = true,
-                "pretokenizers[1].add_prefix_space"
+                "pretokenizers[1].add_prefix_space' is true"
             },
             {
                 "split twice",
                 j => j["pre_tokenizer"]!["pretokenizers"]![1]!["use_regex"] = true,
-                "pretokenizers[1].use_regex"
+                "pretokenizers[1].use_regex' is true"
             },
             {
                 "template",
@@ -129,13 +129,13 @@ public sealed class TokenizerFileTests : IDisposable
                     j["post_processor"] = JsonNode.Parse(
                         """{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]}"""
                     ),
-                "post_processor.type: 'TemplateProcessing'"
+                "'post_processor.type' is 'TemplateProcessing'"
             },
-            { "decoder", j => j["decoder"]!["type"] = "WordPiece", "decoder.type: 'WordPiece'" },
+            { "decoder", j => j["decoder"]!["type"] = "WordPiece", "'decoder.type' is 'WordPiece'" },
             {
                 "added token without id",
                 j => j["added_tokens"]![0]!.AsObject().Remove("id"),
-                "added_tokens[0].id: is missing"
+                "'added_tokens[0].id' is missing"
             },
             {
                 "added token on a taken id",
@@ -151,14 +151,18 @@ public sealed class TokenizerFileTests : IDisposable
             {
                 "empty added token",
                 j => j["added_tokens"]![0]!["content"] = "",
-                "added_tokens[0].content: has 0 characters"
+                "'added_tokens[0].content' has 0 characters"
             },
             {
                 "endless added token",
                 j => j["added_tokens"]![0]!["content"] = new string('a', 300),
-                "added_tokens[0].content: has 300 characters"
+                "'added_tokens[0].content' has 300 characters"
             },
-            { "flag is a text", j => j["added_tokens"]![0]!["lstrip"] = "no", "added_tokens[0].lstrip: is \"no\"" },
+            {
+                "flag is a text",
+                j => j["added_tokens"]![0]!["lstrip"] = "no",
+                "'added_tokens[0].lstrip' is the string \"no\""
+            },
             { "huge added id", j => j["added_tokens"]![0]!["id"] = 1_000_000_000, "the highest id is 1000000000" },
         };
 
@@ -177,7 +181,7 @@ public sealed class TokenizerFileTests : IDisposable
         byte[] json = File.ReadAllBytes(Path.Combine(Source, "tokenizer.json"));
         for (int length = 0; length < json.Length - 1; length += 97)
         {
-            File.WriteAllBytes(directory.File("tokenizer.json"), json[..length]);
+            directory.Write("tokenizer.json", json[..length]);
             Fails("tokenizer.json", "");
         }
     }
@@ -195,14 +199,14 @@ public sealed class TokenizerFileTests : IDisposable
                 changed[random.Next(changed.Length)] = (byte)random.Next(256);
             }
 
-            File.WriteAllBytes(directory.File("tokenizer.json"), changed);
+            directory.Write("tokenizer.json", changed);
             try
             {
                 Tokenizer.Load(directory.Path).Encode("What is this? 图片", AddedTokenUse.Parse);
             }
             catch (CheckpointException e)
             {
-                Assert.Equal(directory.File("tokenizer.json"), e.File);
+                Assert.Equal("tokenizer.json", e.File);
             }
         }
     }
@@ -217,14 +221,14 @@ public sealed class TokenizerFileTests : IDisposable
     [InlineData("{\"model\":{\"vocab\":{\"a\":0},\"vocab\":{\"b\":1},\"merges\":[]}}")]
     public void Other_JSON_is_an_error(string json)
     {
-        File.WriteAllText(directory.File("tokenizer.json"), json);
+        directory.Write("tokenizer.json", json);
         Fails("tokenizer.json", "");
     }
 
     [Fact]
     public void Deep_JSON_is_an_error()
     {
-        File.WriteAllText(directory.File("tokenizer.json"), "{\"normalizer\":" + new string('[', 100_000));
+        directory.Write("tokenizer.json", "{\"normalizer\":" + new string('[', 100_000));
         Fails("tokenizer.json", "is not valid JSON");
     }
 
@@ -234,14 +238,14 @@ public sealed class TokenizerFileTests : IDisposable
         byte[] json = File.ReadAllBytes(Path.Combine(Source, "tokenizer.json"));
         int at = json.AsSpan().IndexOf("\"Wha\""u8);
         json[at + 2] = 0xFF;
-        File.WriteAllBytes(directory.File("tokenizer.json"), json);
+        directory.Write("tokenizer.json", json);
         Fails("tokenizer.json", "is not valid UTF-8");
     }
 
     [Fact]
     public void A_file_of_absurd_size_is_not_read()
     {
-        using (FileStream file = File.Create(directory.File("tokenizer.json")))
+        using (FileStream file = File.Create(directory["tokenizer.json"]))
         {
             file.SetLength(1L << 33); // sparse
         }
@@ -249,12 +253,24 @@ public sealed class TokenizerFileTests : IDisposable
         Fails("tokenizer.json", "has 8589934592 bytes");
     }
 
+    [Theory]
+    [InlineData("tokenizer.json")]
+    [InlineData("tokenizer_config.json")]
+    [InlineData("merges.txt")]
+    public void A_directory_in_place_of_a_file_is_named(string name)
+    {
+        CopySeparateFiles();
+        File.Delete(directory[name]);
+        Directory.CreateDirectory(directory[name]);
+        Fails(name, "is a directory, expected a file");
+    }
+
     [Fact]
     public void Missing_files_are_named()
     {
         Fails("", "has neither tokenizer.json nor vocab.json with merges.txt");
         CopySeparateFiles();
-        File.Delete(directory.File("tokenizer_config.json"));
+        File.Delete(directory["tokenizer_config.json"]);
         Fails("tokenizer_config.json", "is missing");
     }
 
@@ -262,13 +278,13 @@ public sealed class TokenizerFileTests : IDisposable
     public void Separate_files_name_their_errors()
     {
         CopySeparateFiles();
-        File.AppendAllText(directory.File("merges.txt"), "q zzz\n");
+        File.AppendAllText(directory["merges.txt"], "q zzz\n");
         Fails("merges.txt", "line 166: names 'zzz'");
-        File.WriteAllText(directory.File("merges.txt"), "#version: 0.2\nr\n");
+        directory.Write("merges.txt", "#version: 0.2\nr\n");
         Fails("merges.txt", "line 2: 'r' is not two tokens");
-        File.WriteAllText(directory.File("vocab.json"), "{\"!\":0,\"!\":1}");
+        directory.Write("vocab.json", "{\"!\":0,\"!\":1}");
         Fails("vocab.json", "'!' occurs twice");
-        File.WriteAllText(directory.File("vocab.json"), "[\"!\"]");
+        directory.Write("vocab.json", "[\"!\"]");
         Fails("vocab.json", "expected StartObject");
     }
 
@@ -277,13 +293,13 @@ public sealed class TokenizerFileTests : IDisposable
     {
         CopySeparateFiles();
         WriteConfig(c => c["tokenizer_class"] = "LlamaTokenizer");
-        Fails("tokenizer_config.json", "tokenizer_class: is 'LlamaTokenizer'");
+        Fails("tokenizer_config.json", "'tokenizer_class' is 'LlamaTokenizer'");
         WriteConfig(c => c["add_bos_token"] = true);
-        Fails("tokenizer_config.json", "add_bos_token");
+        Fails("tokenizer_config.json", "'add_bos_token' is true");
         WriteConfig(c => c["added_tokens_decoder"]!["x"] = new JsonObject());
-        Fails("tokenizer_config.json", "added_tokens_decoder.x: is not a token id");
+        Fails("tokenizer_config.json", "'added_tokens_decoder.x' is not a token id");
         WriteConfig(c => c["added_tokens_decoder"]!["420"] = 3);
-        Fails("tokenizer_config.json", "added_tokens_decoder.420: is a number, expected an object");
+        Fails("tokenizer_config.json", "'added_tokens_decoder.420' is 3, expected an object");
     }
 
     [Fact]
@@ -295,8 +311,8 @@ public sealed class TokenizerFileTests : IDisposable
             c.Remove("added_tokens_decoder");
             c["additional_special_tokens"] = new JsonArray("<|im_start|>");
         });
-        File.WriteAllText(
-            directory.File("added_tokens.json"),
+        directory.Write(
+            "added_tokens.json",
             """{"<|im_end|>":420,"<|endoftext|>":421,"<|im_start|>":422,"<tool_call>":423}"""
         );
 
@@ -306,7 +322,7 @@ public sealed class TokenizerFileTests : IDisposable
         Assert.True(tokenizer.IsSpecial(420) && tokenizer.IsSpecial(422));
         Assert.False(tokenizer.IsSpecial(423));
 
-        File.WriteAllText(directory.File("added_tokens.json"), """{"<|im_end|>":420}""");
+        directory.Write("added_tokens.json", """{"<|im_end|>":420}""");
         Fails("tokenizer_config.json", "names the special token '<|endoftext|>'");
     }
 
