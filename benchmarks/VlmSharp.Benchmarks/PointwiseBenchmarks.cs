@@ -52,7 +52,4 @@ public class PointwiseBenchmarks
 
     [Benchmark]
     public void Gelu() => Kernels.Gelu.Apply(x, Width, y, Width, Rows, Width, pool);
-
-    [Benchmark]
-    public void Add() => Kernels.Add.Apply(x, Width, y, Width, Rows, Width, pool);
 }

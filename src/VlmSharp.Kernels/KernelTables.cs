@@ -20,7 +20,6 @@ public static class KernelTables
             SwiGlu.Variants,
             Gelu.Variants,
             QuickGelu.Variants,
-            Add.Variants,
             Imaging.HorizontalPass.Variants,
             Imaging.VerticalPass.Variants,
         ];

@@ -29,7 +29,7 @@ internal static unsafe partial class Elementwise
             ("portable", true, Portable<TOperator>)
         );
 
-    /// <summary>y[r, i] = f(a[r, i], b[r, i]).</summary>
+    /// <summary>y[r, i] = f(a[r, i], b[r, i]); y may be a or b.</summary>
     internal static void Apply(
         ElementwiseKernel kernel,
         ReadOnlySpan<float> a,
@@ -43,12 +43,9 @@ internal static unsafe partial class Elementwise
         WorkerPool pool
     )
     {
-        if (rows == 0 || width == 0)
-        {
-            return;
-        }
-
-        int rowsPerPart = RowMatrix.RowsPerPart(width);
+        RowMatrix.Check(a.Length, aStride, rows, width);
+        RowMatrix.Check(b.Length, bStride, rows, width);
+        RowMatrix.Check(y.Length, yStride, rows, width);
         fixed (float* aStart = a)
         fixed (float* bStart = b)
         fixed (float* yStart = y)
@@ -62,11 +59,9 @@ internal static unsafe partial class Elementwise
                 AStride = aStride,
                 BStride = bStride,
                 YStride = yStride,
-                Rows = rows,
                 Width = width,
-                RowsPerPart = rowsPerPart,
             };
-            pool.Run(RowMatrix.Parts(rows, rowsPerPart), ref body);
+            RowMatrix.ForRows(body, rows, width, pool);
         }
     }
 
@@ -79,7 +74,7 @@ internal static unsafe partial class Elementwise
         }
     }
 
-    struct Body : IParallelBody
+    struct Body : IRowBody
     {
         internal ElementwiseKernel Kernel;
         internal float* A;
@@ -88,18 +83,9 @@ internal static unsafe partial class Elementwise
         internal int AStride;
         internal int BStride;
         internal int YStride;
-        internal int Rows;
         internal int Width;
-        internal int RowsPerPart;
 
-        public readonly void Run(int part, int worker)
-        {
-            int first = part * RowsPerPart;
-            int end = Math.Min(Rows, first + RowsPerPart);
-            for (nint r = first; r < end; r++)
-            {
-                Kernel(A + (r * AStride), B + (r * BStride), Y + (r * YStride), Width);
-            }
-        }
+        public readonly void Run(nint row) =>
+            Kernel(A + (row * AStride), B + (row * BStride), Y + (row * YStride), Width);
     }
 }

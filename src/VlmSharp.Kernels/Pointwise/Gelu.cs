@@ -29,23 +29,7 @@ public static class Gelu
         int rows,
         int width,
         WorkerPool pool
-    ) => Apply(Variants.Active, x, xStride, y, yStride, rows, width, pool);
-
-    internal static void Apply(
-        ElementwiseKernel kernel,
-        ReadOnlySpan<float> x,
-        int xStride,
-        Span<float> y,
-        int yStride,
-        int rows,
-        int width,
-        WorkerPool pool
-    )
-    {
-        RowMatrix.Check(x.Length, xStride, rows, width);
-        RowMatrix.Check(y.Length, yStride, rows, width);
-        Elementwise.Apply(kernel, x, xStride, x, xStride, y, yStride, rows, width, pool);
-    }
+    ) => Elementwise.Apply(Variants.Active, x, xStride, x, xStride, y, yStride, rows, width, pool);
 
     readonly struct Operator : IElementwiseOperator
     {

@@ -61,12 +61,6 @@ public static unsafe partial class LayerNorm
         RowMatrix.Check(y.Length, yStride, rows, width);
         RowMatrix.CheckVector(weight.Length, width);
         RowMatrix.CheckVector(bias.Length, width);
-        if (rows == 0 || width == 0)
-        {
-            return;
-        }
-
-        int rowsPerPart = RowMatrix.RowsPerPart(width);
         fixed (float* xStart = x)
         fixed (float* weightStart = weight)
         fixed (float* biasStart = bias)
@@ -81,12 +75,10 @@ public static unsafe partial class LayerNorm
                 Y = yStart,
                 XStride = xStride,
                 YStride = yStride,
-                Rows = rows,
                 Width = width,
                 Epsilon = epsilon,
-                RowsPerPart = rowsPerPart,
             };
-            pool.Run(RowMatrix.Parts(rows, rowsPerPart), ref body);
+            RowMatrix.ForRows(body, rows, width, pool);
         }
     }
 
@@ -112,7 +104,7 @@ public static unsafe partial class LayerNorm
         }
     }
 
-    struct Body : IParallelBody
+    struct Body : IRowBody
     {
         internal LayerNormKernel Kernel;
         internal float* X;
@@ -121,19 +113,10 @@ public static unsafe partial class LayerNorm
         internal float* Y;
         internal int XStride;
         internal int YStride;
-        internal int Rows;
         internal int Width;
         internal float Epsilon;
-        internal int RowsPerPart;
 
-        public readonly void Run(int part, int worker)
-        {
-            int first = part * RowsPerPart;
-            int end = Math.Min(Rows, first + RowsPerPart);
-            for (nint r = first; r < end; r++)
-            {
-                Kernel(X + (r * XStride), Weight, Bias, Y + (r * YStride), Width, Epsilon);
-            }
-        }
+        public readonly void Run(nint row) =>
+            Kernel(X + (row * XStride), Weight, Bias, Y + (row * YStride), Width, Epsilon);
     }
 }

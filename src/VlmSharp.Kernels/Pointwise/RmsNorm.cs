@@ -56,12 +56,6 @@ public static unsafe partial class RmsNorm
         RowMatrix.Check(x.Length, xStride, rows, width);
         RowMatrix.Check(y.Length, yStride, rows, width);
         RowMatrix.CheckVector(weight.Length, width);
-        if (rows == 0 || width == 0)
-        {
-            return;
-        }
-
-        int rowsPerPart = RowMatrix.RowsPerPart(width);
         fixed (float* xStart = x)
         fixed (float* weightStart = weight)
         fixed (float* yStart = y)
@@ -74,12 +68,10 @@ public static unsafe partial class RmsNorm
                 Y = yStart,
                 XStride = xStride,
                 YStride = yStride,
-                Rows = rows,
                 Width = width,
                 Epsilon = epsilon,
-                RowsPerPart = rowsPerPart,
             };
-            pool.Run(RowMatrix.Parts(rows, rowsPerPart), ref body);
+            RowMatrix.ForRows(body, rows, width, pool);
         }
     }
 
@@ -98,7 +90,7 @@ public static unsafe partial class RmsNorm
         }
     }
 
-    struct Body : IParallelBody
+    struct Body : IRowBody
     {
         internal RmsNormKernel Kernel;
         internal float* X;
@@ -106,19 +98,9 @@ public static unsafe partial class RmsNorm
         internal float* Y;
         internal int XStride;
         internal int YStride;
-        internal int Rows;
         internal int Width;
         internal float Epsilon;
-        internal int RowsPerPart;
 
-        public readonly void Run(int part, int worker)
-        {
-            int first = part * RowsPerPart;
-            int end = Math.Min(Rows, first + RowsPerPart);
-            for (nint r = first; r < end; r++)
-            {
-                Kernel(X + (r * XStride), Weight, Y + (r * YStride), Width, Epsilon);
-            }
-        }
+        public readonly void Run(nint row) => Kernel(X + (row * XStride), Weight, Y + (row * YStride), Width, Epsilon);
     }
 }

@@ -60,12 +60,6 @@ public static unsafe partial class Rope
         RowMatrix.Check(x.Length, xStride, rows, width);
         RowMatrix.Check(cos.Length, half, rows, half);
         RowMatrix.Check(sin.Length, half, rows, half);
-        if (rows == 0 || width == 0)
-        {
-            return;
-        }
-
-        int rowsPerPart = RowMatrix.RowsPerPart(width);
         fixed (float* xStart = x)
         fixed (float* cosStart = cos)
         fixed (float* sinStart = sin)
@@ -77,12 +71,10 @@ public static unsafe partial class Rope
                 Cos = cosStart,
                 Sin = sinStart,
                 XStride = xStride,
-                Rows = rows,
                 Heads = heads,
                 HeadDim = headDim,
-                RowsPerPart = rowsPerPart,
             };
-            pool.Run(RowMatrix.Parts(rows, rowsPerPart), ref body);
+            RowMatrix.ForRows(body, rows, width, pool);
         }
     }
 
@@ -101,27 +93,17 @@ public static unsafe partial class Rope
         }
     }
 
-    struct Body : IParallelBody
+    struct Body : IRowBody
     {
         internal RopeKernel Kernel;
         internal float* X;
         internal float* Cos;
         internal float* Sin;
         internal int XStride;
-        internal int Rows;
         internal int Heads;
         internal int HeadDim;
-        internal int RowsPerPart;
 
-        public readonly void Run(int part, int worker)
-        {
-            int half = HeadDim / 2;
-            int first = part * RowsPerPart;
-            int end = Math.Min(Rows, first + RowsPerPart);
-            for (nint r = first; r < end; r++)
-            {
-                Kernel(X + (r * XStride), Cos + (r * half), Sin + (r * half), Heads, HeadDim);
-            }
-        }
+        public readonly void Run(nint row) =>
+            Kernel(X + (row * XStride), Cos + (row * (HeadDim / 2)), Sin + (row * (HeadDim / 2)), Heads, HeadDim);
     }
 }

@@ -2,11 +2,36 @@ using System.Runtime.CompilerServices;
 
 namespace VlmSharp.Kernels;
 
+/// <summary>Work that goes over the rows of a matrix.</summary>
+internal interface IRowBody
+{
+    /// <summary>Does one row. Called once for each row, on any thread, in any order.</summary>
+    void Run(nint row);
+}
+
 /// <summary>Checks and splitting shared by the kernels that go over the rows of a strided matrix.</summary>
 internal static class RowMatrix
 {
     /// <summary>Elements that are worth a part of their own: some microseconds of work against a fraction of one for claiming it.</summary>
     const int PartElements = 8192;
+
+    /// <summary>Does every row of a matrix, several rows a part.</summary>
+    internal static void ForRows<TBody>(TBody body, int rows, int width, WorkerPool pool)
+        where TBody : struct, IRowBody
+    {
+        if (rows == 0 || width == 0)
+        {
+            return;
+        }
+
+        var parts = new RowParts<TBody>
+        {
+            Body = body,
+            Rows = rows,
+            RowsPerPart = RowsPerPart(width),
+        };
+        pool.Run(Parts(rows, parts.RowsPerPart), ref parts);
+    }
 
     /// <summary>How many rows of <paramref name="width"/> elements one part takes.</summary>
     internal static int RowsPerPart(int width) => Math.Max(1, PartElements / Math.Max(width, 1));
@@ -44,6 +69,25 @@ internal static class RowMatrix
         if (length != width)
         {
             throw new ArgumentException($"{name}: {length} elements for {width} columns");
+        }
+    }
+
+    struct RowParts<TBody> : IParallelBody
+        where TBody : struct, IRowBody
+    {
+        internal TBody Body;
+        internal int Rows;
+        internal int RowsPerPart;
+
+        // Not readonly, so that the body is not copied for each row.
+        public void Run(int part, int worker)
+        {
+            int first = part * RowsPerPart;
+            int end = Math.Min(Rows, first + RowsPerPart);
+            for (int row = first; row < end; row++)
+            {
+                Body.Run(row);
+            }
         }
     }
 }

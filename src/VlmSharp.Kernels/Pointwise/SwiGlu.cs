@@ -32,26 +32,7 @@ public static class SwiGlu
         int rows,
         int width,
         WorkerPool pool
-    ) => Apply(Variants.Active, gate, gateStride, up, upStride, y, yStride, rows, width, pool);
-
-    internal static void Apply(
-        ElementwiseKernel kernel,
-        ReadOnlySpan<float> gate,
-        int gateStride,
-        ReadOnlySpan<float> up,
-        int upStride,
-        Span<float> y,
-        int yStride,
-        int rows,
-        int width,
-        WorkerPool pool
-    )
-    {
-        RowMatrix.Check(gate.Length, gateStride, rows, width);
-        RowMatrix.Check(up.Length, upStride, rows, width);
-        RowMatrix.Check(y.Length, yStride, rows, width);
-        Elementwise.Apply(kernel, gate, gateStride, up, upStride, y, yStride, rows, width, pool);
-    }
+    ) => Elementwise.Apply(Variants.Active, gate, gateStride, up, upStride, y, yStride, rows, width, pool);
 
     readonly struct Operator : IElementwiseOperator
     {
