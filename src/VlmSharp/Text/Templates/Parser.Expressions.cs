@@ -11,29 +11,7 @@ internal sealed partial class Parser
     Expression ParseTuple(bool withCondition = true, string? endName = null, bool inParentheses = false)
     {
         int line = Current.Line;
-        List<Expression> items = [];
-        bool isTuple = false;
-        while (true)
-        {
-            if (items.Count > 0)
-            {
-                ExpectOperator(",");
-            }
-
-            if (IsTupleEnd(endName))
-            {
-                break;
-            }
-
-            items.Add(ParseExpression(withCondition));
-            if (!Current.IsOperator(","))
-            {
-                break;
-            }
-
-            isTuple = true;
-        }
-
+        (List<Expression> items, bool isTuple) = ParseItems(() => ParseExpression(withCondition), endName);
         if (!isTuple)
         {
             if (items.Count > 0)

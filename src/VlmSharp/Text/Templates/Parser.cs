@@ -388,29 +388,7 @@ internal sealed partial class Parser
     {
         Enter();
         int line = Current.Line;
-        List<Target> items = [];
-        bool isTuple = false;
-        while (true)
-        {
-            if (items.Count > 0)
-            {
-                ExpectOperator(",");
-            }
-
-            if (IsTupleEnd(endName))
-            {
-                break;
-            }
-
-            items.Add(ParseSingleTarget(withNamespace));
-            if (!Current.IsOperator(","))
-            {
-                break;
-            }
-
-            isTuple = true;
-        }
-
+        (List<Target> items, bool isTuple) = ParseItems(() => ParseSingleTarget(withNamespace), endName);
         Leave();
         return items.Count switch
         {
@@ -418,6 +396,25 @@ internal sealed partial class Parser
             1 when !isTuple => items[0],
             _ => new TupleTarget(line, items),
         };
+    }
+
+    /// <summary>What may be a tuple: items with commas between, also after the last one. One comma makes it a tuple.</summary>
+    (List<T> Items, bool IsTuple) ParseItems<T>(Func<T> parse, string? endName)
+    {
+        List<T> items = [];
+        bool isTuple = false;
+        while (!IsTupleEnd(endName))
+        {
+            items.Add(parse());
+            if (!TryTakeOperator(","))
+            {
+                break;
+            }
+
+            isTuple = true;
+        }
+
+        return (items, isTuple);
     }
 
     Target ParseSingleTarget(bool withNamespace)
