@@ -79,7 +79,6 @@ internal readonly unsafe struct AttentionTile
     internal const int MaxRows = 16;
 
     const int BlockPages = BlockKeys / KvLayout.PageTokens;
-    const int BlockPanels = BlockKeys / KvLayout.KeyPanel;
 
     /// <summary>[queries, heads, headDim]: the first query, first head of the group</summary>
     internal float* Q { get; init; }

@@ -19,9 +19,6 @@ public sealed class Arena : IDisposable
     /// <summary>A position to return to.</summary>
     public readonly record struct Mark(int Block, long Used);
 
-    /// <summary>Bytes held, used or not.</summary>
-    public long Bytes => blocks.Sum(b => b.Bytes);
-
     /// <summary>An uninitialised tensor of <c>[rows, width]</c>.</summary>
     public Tensor Allocate(int rows, int width)
     {

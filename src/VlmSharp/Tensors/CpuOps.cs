@@ -13,9 +13,6 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     /// <summary>The threads operations run on.</summary>
     public WorkerPool Pool { get; } = pool;
 
-    /// <summary>Bytes of intermediate memory held.</summary>
-    public long ArenaBytes => arena.Bytes;
-
     /// <inheritdoc/>
     public override Tensor Allocate(int rows, int width) => arena.Allocate(rows, width);
 

@@ -50,16 +50,6 @@ public sealed class ReferenceOpsTests
         AssertClose(expected, ours);
     }
 
-    static void AssertClose(float[] expected, float[] actual)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        double largest = expected.Max(Math.Abs);
-        for (int i = 0; i < expected.Length; i++)
-        {
-            Assert.True(
-                Math.Abs(expected[i] - actual[i]) <= Tolerance * largest,
-                $"[{i}] is {actual[i]}, expected {expected[i]}"
-            );
-        }
-    }
+    static void AssertClose(float[] expected, float[] actual) =>
+        Near.RelativeToLargest(Tolerance, Array.ConvertAll(expected, v => (double)v), actual);
 }
