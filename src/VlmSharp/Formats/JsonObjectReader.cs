@@ -167,11 +167,11 @@ public sealed class JsonObjectReader
     public string[] Texts(string name, int maxCount) => List(name, maxCount, "strings", String);
 
     /// <summary>A string, or the string that an object has as <paramref name="inner"/>: the two ways in which configs name a token.</summary>
-    public string TextOrInner(string name, string inner) =>
+    internal string TextOrInner(string name, string inner) =>
         TextOrInner(name, Required(name, "a string or an object"), inner);
 
     /// <summary>A list of at most <paramref name="maxCount"/> of what <see cref="TextOrInner(string, string)"/> reads.</summary>
-    public string[] TextsOrInner(string name, int maxCount, string inner) =>
+    internal string[] TextsOrInner(string name, int maxCount, string inner) =>
         List(name, maxCount, "strings or objects", (item, value) => TextOrInner(item, value, inner));
 
     /// <summary>The field as it is, for shapes no method here has. Its strings are known to be well-formed.</summary>

@@ -12,7 +12,8 @@ public sealed partial class JsonObjectReaderTests
         {
           "depth": -3, "wide": 9223372036854775807, "eps": 1e-06, "half": 0.5, "yes": true, "name": "qwen \u00e4 \ud83d\ude00",
           "none": null, "one": 7, "many": [7, 8], "mean": [0.5, 1], "mixed": [1, "2"],
-          "inner": { "deeper": { "count": 5 } }, "list": [ { "a": 1 }, { "a": "x" } ]
+          "inner": { "deeper": { "count": 5 } }, "list": [ { "a": 1 }, { "a": "x" } ],
+          "tokens": ["<a>", { "content": "<b>" }]
         }
         """;
 
@@ -32,6 +33,7 @@ public sealed partial class JsonObjectReaderTests
         Assert.Equal([0.5, 1], json.Numbers("mean", 3));
         Assert.Equal(5, json.Object("inner").Object("deeper").Int("count", 0, 9));
         Assert.Equal(1, json.Objects("list", 2)[0].Int("a", 0, 9));
+        Assert.Equal(["<a>", "<b>"], json.TextsOrInner("tokens", 2, "content"));
         Assert.Equal("config.json", json.File);
         Assert.Equal("inner.deeper", json.Object("inner").Object("deeper").Path);
     }
@@ -90,6 +92,10 @@ public sealed partial class JsonObjectReaderTests
         Assert.Equal(
             "config.json: field 'mixed[1]' is the string \"2\", expected an integer 0 .. 9",
             Message(() => json.Ints("mixed", 2, 0, 9))
+        );
+        Assert.Equal(
+            "config.json: field 'tokens[1].id' is missing, expected a string",
+            Message(() => json.TextsOrInner("tokens", 2, "id"))
         );
         Assert.Equal("config.json: field 'many' has 2 items, expected at most 1", Message(() => json.Ints("many", 1)));
         Assert.Equal(
