@@ -56,6 +56,14 @@ public sealed class CaseVerifier : IDisposable
 
     void Verify(GoldenCase.Request request)
     {
+        if (request.AnswerIds.Any(id => id >= chat.Model.Info.Vocabulary))
+        {
+            throw new CheckpointException(
+                Path.Combine(golden.Directory, "case.json"),
+                $"field 'answer_ids' of '{request.Id}' has {request.AnswerIds.Max()}, the model's vocabulary ends at {chat.Model.Info.Vocabulary - 1}"
+            );
+        }
+
         Prompt prompt = chat.Prompts.Build(request.Messages, request.TemplateOptions);
         prompts[request.Id] = prompt;
         Text(request.Id, "prompt", prompt.Text, request.Prompt);
@@ -110,7 +118,13 @@ public sealed class CaseVerifier : IDisposable
                 Integers(expected, video ? "video_grid_thw" : "image_grid_thw")
             );
             string pixels = video ? "pixel_values_videos" : "pixel_values";
-            Pixels(request, pixels, [.. ofKind.SelectMany(m => m.Pixels.ToArray())], expected.Floats(pixels));
+            float[] theirs = expected.Floats(pixels);
+            Pixels(request, pixels, [.. ofKind.SelectMany(m => m.Pixels.ToArray())], theirs);
+            if (theirs.Length != ofKind.Sum(m => m.Plan.Grid.Patches) * chat.Model.Info.PatchWidth)
+            {
+                return; // of another size: no later stage can be fed with them, and this one has failed
+            }
+
             VerifyTower(request, ofKind, expected, pixels, video && mixed, merged);
         }
 
@@ -246,7 +260,7 @@ public sealed class CaseVerifier : IDisposable
         return new Tensor(buffer, 0, rows, width, width);
     }
 
-    static int[] Integers(SafetensorsFile file, string name) => [.. file.Integers(name).Select(v => checked((int)v))];
+    static int[] Integers(SafetensorsFile file, string name) => [.. file.Integers(name).Select(int.CreateSaturating)];
 
     void Pixels(GoldenCase.Request request, string name, float[] ours, float[] theirs)
     {
@@ -254,7 +268,10 @@ public sealed class CaseVerifier : IDisposable
         double level = 1.0 / 255 / chat.Model.Info.Processor.SmallestStd;
         double allowed = PixelTolerance + (request.PixelLevels * level * 1.001);
         (double absolute, double relative) = Error(ours, theirs);
-        string detail = request.PixelLevels == 0 ? "" : $"{request.PixelLevels} level(s) allowed: {allowed:g3}";
+        string detail =
+            ours.Length != theirs.Length ? $"{ours.Length} numbers, expected {theirs.Length}"
+            : request.PixelLevels == 0 ? ""
+            : $"{request.PixelLevels} level(s) allowed: {allowed:g3}";
         Add(request.Id, name, ours.Length == theirs.Length && absolute <= allowed, absolute, relative, detail);
     }
 
