@@ -1,3 +1,4 @@
+using VlmSharp.Engine;
 using VlmSharp.Formats;
 using VlmSharp.Generation;
 using VlmSharp.Kernels;
@@ -27,6 +28,7 @@ public sealed class ChatModel : IDisposable
         }
 
         Template = ChatTemplate.Parse(template, templateFile);
+        MemoryPlan.For(ModelRegistry.Describe(checkpoint), 1, 1, []).ThrowIfAbove(MemoryPlan.Available);
         Model = ModelRegistry.Load(checkpoint, pool, progress);
         if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
         {
@@ -44,6 +46,7 @@ public sealed class ChatModel : IDisposable
     /// <param name="threads">Threads for kernels; all processors where not given.</param>
     /// <param name="progress">Told the share of the weights that is loaded, 0 to 1.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
+    /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
     public static ChatModel Load(string directory, int? threads = null, IProgress<double>? progress = null)
     {

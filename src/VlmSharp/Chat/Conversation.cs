@@ -53,13 +53,12 @@ public sealed class Conversation : IDisposable
         CancellationToken cancellation = default
     )
     {
-        Stopwatch watch = Stopwatch.StartNew();
         ChatTimings timings = new();
         Prompt prompt = chat.Prompts.Build([.. messages, message], template);
         if (prompt.Tokens.Length >= ContextTokens)
         {
             throw new CacheFullException(
-                $"The conversation has {prompt.Tokens.Length} tokens, the context holds {ContextTokens}; smaller pictures (max pixels) or a shorter history help."
+                $"The conversation has {prompt.Tokens.Length} tokens, the context holds {ContextTokens}; smaller pictures (max pixels), a shorter history or a larger context help."
             );
         }
 
@@ -70,7 +69,30 @@ public sealed class Conversation : IDisposable
                 engine.ChunkTokens,
                 [.. prompt.Media.Where(m => !features.ContainsKey(m)).Select(chat.Prompts.Plan)]
             )
-            .ThrowIfAbove(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+            .ThrowIfAbove(MemoryPlan.Available);
+        try
+        {
+            return Answer(prompt, message, options, timings, onText, cancellation);
+        }
+        catch
+        {
+            // The message has not become part of the conversation; its media may stand in earlier turns all the same.
+            HashSet<object> kept = new(messages.SelectMany(m => m.Content), ReferenceEqualityComparer.Instance);
+            DropFeatures(features.Keys.Where(media => !kept.Contains(media)));
+            throw;
+        }
+    }
+
+    ChatAnswer Answer(
+        Prompt prompt,
+        ChatMessage message,
+        SamplingOptions options,
+        ChatTimings timings,
+        Action<string>? onText,
+        CancellationToken cancellation
+    )
+    {
+        Stopwatch watch = new();
         MediaFeatures[] seen = [.. prompt.Media.Select(media => Look(media, timings))];
         int cached = sequence.SetPrompt(prompt.Tokens, prompt.Spans, seen);
         SamplingOptions bounded = options with
@@ -119,7 +141,7 @@ public sealed class Conversation : IDisposable
     {
         messages.Clear();
         sequence.Truncate(0);
-        DropFeatures();
+        DropFeatures(features.Keys);
     }
 
     MediaFeatures Look(ChatMedia media, ChatTimings timings)
@@ -140,14 +162,15 @@ public sealed class Conversation : IDisposable
         return encoded;
     }
 
-    void DropFeatures()
+    void DropFeatures(IEnumerable<ChatMedia> of)
     {
-        foreach (MediaFeatures feature in features.Values)
+        foreach (ChatMedia media in of.ToArray())
         {
-            feature.Dispose();
+            if (features.Remove(media, out MediaFeatures? dropped))
+            {
+                dropped.Dispose();
+            }
         }
-
-        features.Clear();
     }
 
     /// <summary>Frees cache and features.</summary>
@@ -155,7 +178,7 @@ public sealed class Conversation : IDisposable
     {
         sequence.Dispose();
         engine.Dispose();
-        DropFeatures();
+        DropFeatures(features.Keys);
     }
 }
 

@@ -34,6 +34,9 @@ public sealed record MemoryPlan(long Weights, long Cache, long Media, long Works
         );
     }
 
+    /// <summary>Bytes of memory this process may use: the machine's, or the container's limit.</summary>
+    public static long Available => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
     /// <summary>Refuses a plan that this machine cannot hold.</summary>
     /// <param name="available">Bytes there are.</param>
     /// <exception cref="CacheFullException">It takes more; the message has the numbers.</exception>
