@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using VlmSharp.Cli;
 using VlmSharp.Cli.Commands;
 
@@ -12,5 +14,19 @@ RootCommand root = new(
     VerifyCommand.Create(),
 };
 
+ParseResult parsed = root.Parse(args);
+if (parsed.Action is ParseErrorAction)
+{
+    // Not the default action: it prints the whole help, and that to standard output, where only answers belong.
+    foreach (ParseError error in parsed.Errors)
+    {
+        Terminal.WriteError(error.Message);
+    }
+
+    string name = parsed.CommandResult.Command is RootCommand ? "" : $" {parsed.CommandResult.Command.Name}";
+    Terminal.WriteNote($"vlm{name} --help lists arguments and options.");
+    return 1;
+}
+
 // An exception that reaches this far is a bug: its stack trace is worth more than one red line.
-return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Spectre.Console;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
+using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
 using VlmSharp.Text.Templates;
 using VlmSharp.Vision;
@@ -11,34 +12,86 @@ namespace VlmSharp.Cli;
 /// <summary>What people see besides the answer: progress and errors, all on standard error.</summary>
 static class Terminal
 {
-    /// <summary>Standard error.</summary>
-    public static IAnsiConsole Error { get; } =
-        AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+    // Nothing here is laid out in columns that a narrow terminal could break: it wraps long lines itself.
+    const int Unwrapped = 1 << 16;
 
-    /// <summary>Standard output, for tables and reports.</summary>
-    public static IAnsiConsole Out { get; } = AnsiConsole.Console;
+    /// <summary>Standard error. In a file or a pipe there are no control codes.</summary>
+    public static IAnsiConsole Error { get; } = Create(Console.Error, Console.IsErrorRedirected, wrapped: false);
+
+    /// <summary>Standard output, for tables and reports. In a file or a pipe there are no control codes and no line breaks.</summary>
+    public static IAnsiConsole Out { get; } =
+        Create(Console.Out, Console.IsOutputRedirected, wrapped: !Console.IsOutputRedirected);
+
+    static IAnsiConsole Create(TextWriter writer, bool redirected, bool wrapped)
+    {
+        IAnsiConsole console = AnsiConsole.Create(
+            new AnsiConsoleSettings
+            {
+                Out = new AnsiConsoleOutput(writer),
+                Ansi = redirected ? AnsiSupport.No : AnsiSupport.Detect,
+            }
+        );
+        console.Profile.Width = wrapped ? console.Profile.Width : Unwrapped;
+        return console;
+    }
+
+    /// <summary>Whether this is an error that a user can mend: its message says how, a stack trace would only hide it.</summary>
+    public static bool CanBeMended(Exception e) =>
+        e
+            is CheckpointException
+                or TemplateException
+                or MediaException
+                or VisionException
+                or CacheFullException
+                or IOException
+                or UnauthorizedAccessException
+                or UsageException;
+
+    /// <summary>An error, on one line.</summary>
+    public static void WriteError(string message) => Error.MarkupLineInterpolated($"[red]error:[/] {OneLine(message)}");
+
+    /// <summary>Something to know besides the answer, on one line.</summary>
+    public static void WriteNote(string message) => Error.MarkupLineInterpolated($"[grey]{OneLine(message)}[/]");
+
+    /// <summary>Messages quote names and contents of files, which are not trusted: no line breaks, no control codes.</summary>
+    static string OneLine(string text) =>
+        string.Create(
+            text.Length,
+            text,
+            (line, source) =>
+            {
+                for (int i = 0; i < line.Length; i++)
+                {
+                    line[i] = char.IsControl(source[i]) ? ' ' : source[i];
+                }
+            }
+        );
 
     /// <summary>Runs a command; what a user can mend becomes one line on standard error and exit code 1.</summary>
     public static int Guard(Func<int> command)
     {
         try
         {
+            CheckKernels();
             return command();
         }
-        catch (Exception e)
-            when (e
-                    is CheckpointException
-                        or TemplateException
-                        or MediaException
-                        or VisionException
-                        or CacheFullException
-                        or IOException
-                        or UnauthorizedAccessException
-                        or UsageException
-            )
+        catch (Exception e) when (CanBeMended(e))
         {
-            Error.MarkupLineInterpolated($"[red]error:[/] {e.Message}");
+            WriteError(e.Message);
             return 1;
+        }
+    }
+
+    /// <summary>The kernels read their environment variable at their first use; a mistake in it should not wait for that.</summary>
+    static void CheckKernels()
+    {
+        try
+        {
+            _ = KernelTables.All[0].ActiveName;
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new UsageException(e.Message);
         }
     }
 }

@@ -96,10 +96,10 @@ internal sealed class KernelSelection
     static InvalidOperationException Unknown(string problem, string? text, IReadOnlyList<KernelTable> tables)
     {
         var lines = tables.Select(t =>
-            $"  {t.Name}: {string.Join(", ", t.VariantNames.Select(v => t.SupportedNames.Contains(v) ? v : $"{v} (not on this machine)"))}"
+            $"{t.Name}: {string.Join(", ", t.VariantNames.Select(v => t.SupportedNames.Contains(v) ? v : $"{v} (not on this machine)"))}"
         );
         return new InvalidOperationException(
-            $"{KernelTables.EnvironmentVariable}={text}: {problem}. These exist:\n{string.Join('\n', lines)}"
+            $"{KernelTables.EnvironmentVariable}={text}: {problem}. These exist: {string.Join("; ", lines)}"
         );
     }
 }

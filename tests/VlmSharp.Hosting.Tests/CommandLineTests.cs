@@ -113,6 +113,18 @@ public sealed class CommandLineTests
     [InlineData("missing.png", "ask", "{reader}", "Hi", "--image", "missing.png")]
     [InlineData("max-pixels", "ask", "{reader}", "Hi", "--max-pixels", "0")]
     [InlineData("case.json", "verify", "{reader}")]
+    [InlineData("--top-k is -1", "ask", "{reader}", "Hi", "--top-k", "-1")]
+    [InlineData("--temperature is 'warm', expected a number", "ask", "{reader}", "Hi", "--temperature", "warm")]
+    [InlineData("--seed is '-1', expected a whole number from 0", "ask", "{reader}", "Hi", "--seed", "-1")]
+    [InlineData("--stop is empty", "ask", "{reader}", "Hi", "--stop", "")]
+    [InlineData("--logprobs needs --json", "ask", "{reader}", "Hi", "--logprobs", "2")]
+    [InlineData("--logprobs is 9999999", "ask", "{reader}", "Hi", "--json", "--logprobs", "9999999")]
+    [InlineData("more than --max-pixels", "ask", "{reader}", "Hi", "--min-pixels", "20", "--max-pixels", "10")]
+    [InlineData("QUESTION is empty", "ask", "{reader}", " ")]
+    [InlineData("--threads is 0", "ask", "{reader}", "Hi", "--threads", "0")]
+    [InlineData("--threads is 0", "inspect", "{reader}", "--threads", "0")]
+    [InlineData("--threads is 0", "verify", "{reader}", "--threads", "0")]
+    [InlineData("a b [red].png", "ask", "{reader}", "Hi", "--image", "a\nb\u001b[red].png")]
     public void What_a_user_can_mend_is_one_line_and_exit_code_1(string expected, params string[] arguments)
     {
         VlmProcess.Result result = VlmProcess.Run([.. arguments.Select(a => a.Replace("{reader}", Reader))]);
@@ -120,5 +132,75 @@ public sealed class CommandLineTests
         Assert.Equal("", result.Output);
         Assert.Contains(expected, result.Error, StringComparison.OrdinalIgnoreCase);
         Assert.DoesNotContain("   at ", result.Error);
+        Assert.DoesNotContain('\e', result.Error);
+        string line = Assert.Single(result.Error.TrimEnd('\n').Split('\n'), l => !l.Contains("--help lists"));
+        Assert.StartsWith("error: ", line);
+    }
+
+    [Fact]
+    public void A_wrong_choice_of_kernels_is_one_line_that_lists_the_right_ones()
+    {
+        VlmProcess.Result result = VlmProcess.RunWith(
+            new() { ["VLM_KERNELS"] = "matmul=quick" },
+            "",
+            "inspect",
+            Reader
+        );
+        Assert.Equal(1, result.ExitCode);
+        Assert.Equal("", result.Output);
+        Assert.StartsWith("error: VLM_KERNELS=matmul=quick: kernel 'matmul' has no variant 'quick'", result.Error);
+        Assert.Contains("portable", result.Error);
+        Assert.Single(result.Error, '\n');
+    }
+
+    [Fact]
+    public void Redirected_output_has_no_control_codes_even_where_the_terminal_knows_them()
+    {
+        VlmProcess.Result result = VlmProcess.RunWith(
+            new() { ["TERM"] = "xterm-256color" },
+            $"/image {Media("t028.png")}\nRead the text.\n",
+            "chat",
+            Reader
+        );
+        Assert.Equal("450\n", result.Output);
+        Assert.DoesNotContain('\e', result.Error);
+        Assert.DoesNotContain(">", result.Error); // no prompts either: nobody is there to read them
+    }
+
+    [Fact]
+    public void Chat_takes_quoted_paths_and_drops_the_media_of_a_question_that_failed()
+    {
+        string tooLong = string.Concat(Enumerable.Repeat("word ", 5000));
+        VlmProcess.Result result = VlmProcess.RunWithInput(
+            $"/image \"{Media("t028.png")}\"\n{tooLong}\n/image '{Media("t028.png")}'\nRead the text.", // no line end
+            "chat",
+            Reader
+        );
+        Assert.Equal(0, result.ExitCode);
+        Assert.Equal("450\n", result.Output); // one picture, not two
+        Assert.Contains("the context holds", result.Error);
+        Assert.Contains("dropped", result.Error);
+    }
+
+    [Fact]
+    public void Verify_reports_a_case_of_another_size_instead_of_failing_itself()
+    {
+        using TemporaryDirectory copy = TemporaryDirectory.CopyOf(Goldens.Local("qwen2-vl-tied-bf16"));
+        string file = copy["case.json"];
+        string[] pictures = [.. Directory.GetFiles(copy["media"], "*.png")];
+        foreach (string picture in pictures)
+        {
+            File.Copy(Goldens.Local("reader-ref/media/t028.png"), picture, overwrite: true);
+        }
+
+        VlmProcess.Result other = VlmProcess.Run("verify", copy.Path, "--quiet");
+        Assert.Equal(1, other.ExitCode);
+        Assert.Equal("", other.Error);
+        Assert.Contains("FAIL pixel_values", other.Output);
+
+        File.WriteAllText(file, File.ReadAllText(file).Replace("\"answer_ids\": [", "\"answer_ids\": [9999999, "));
+        VlmProcess.Result wild = VlmProcess.Run("verify", copy.Path, "--quiet");
+        Assert.Equal(1, wild.ExitCode);
+        Assert.Contains("'answer_ids' of", wild.Error);
     }
 }

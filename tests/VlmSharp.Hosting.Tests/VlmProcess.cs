@@ -20,7 +20,9 @@ static class VlmProcess
 
     public static Result Run(params string[] arguments) => RunWithInput("", arguments);
 
-    public static Result RunWithInput(string input, params string[] arguments)
+    public static Result RunWithInput(string input, params string[] arguments) => RunWith([], input, arguments);
+
+    public static Result RunWith(Dictionary<string, string> environment, string input, params string[] arguments)
     {
         ProcessStartInfo start = new(Program, arguments)
         {
@@ -30,6 +32,11 @@ static class VlmProcess
             RedirectStandardError = true,
             StandardInputEncoding = new System.Text.UTF8Encoding(false),
         };
+        foreach ((string name, string value) in environment)
+        {
+            start.Environment[name] = value;
+        }
+
         using Process process = Process.Start(start)!;
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         Task<string> error = process.StandardError.ReadToEndAsync();

@@ -26,11 +26,11 @@ static class AskCommand
         {
             Description = "Print answer, token counts, timings, sizes and grids as JSON.",
         };
-        Option<int?> logProbs = new("--logprobs")
-        {
-            Description = "With --json: log-probability of each token and of N alternatives.",
-            HelpName = "N",
-        };
+        Option<int?> logProbs = CommonOptions.Number<int>(
+            "--logprobs",
+            "N",
+            "With --json: log-probability of each token and of N alternatives."
+        );
         Command command = new(
             "ask",
             "Answer a question about pictures and videos; media come before the question, pictures first."
@@ -45,19 +45,22 @@ static class AskCommand
         common.AddGenerationTo(command);
         command.SetAction(
             (parsed, cancellation) =>
-                Task.FromResult(
-                    Terminal.Guard(() =>
-                        Run(
-                            parsed,
-                            common,
-                            parsed.GetRequiredValue(question),
-                            parsed.GetValue(images) ?? [],
-                            parsed.GetValue(videos) ?? [],
-                            parsed.GetValue(json),
-                            parsed.GetValue(logProbs),
-                            cancellation
-                        )
-                    )
+                // On another thread: so Ctrl+C also ends, after some seconds of grace, what does not look at the token.
+                Task.Run(
+                    () =>
+                        Terminal.Guard(() =>
+                            Run(
+                                parsed,
+                                common,
+                                parsed.GetRequiredValue(question),
+                                parsed.GetValue(images) ?? [],
+                                parsed.GetValue(videos) ?? [],
+                                parsed.GetValue(json),
+                                parsed.GetValue(logProbs),
+                                cancellation
+                            )
+                        ),
+                    CancellationToken.None
                 )
         );
         return command;
@@ -75,6 +78,16 @@ static class AskCommand
     )
     {
         PixelLimits limits = common.Limits(parsed);
+        if (logProbs is not null && !json)
+        {
+            throw new UsageException("--logprobs needs --json, which prints them.");
+        }
+
+        if (string.IsNullOrWhiteSpace(question) && images.Length + videos.Length == 0)
+        {
+            throw new UsageException("QUESTION is empty, and there is nothing to look at.");
+        }
+
         using ProgressLine progress = new();
         Stopwatch watch = Stopwatch.StartNew();
         using ChatModel chat = common.Load(parsed, progress);
@@ -88,7 +101,7 @@ static class AskCommand
         ];
         TimeSpan decode = watch.Elapsed;
 
-        SamplingOptions sampling = common.Sampling(parsed, chat, json ? logProbs : null);
+        SamplingOptions sampling = common.Sampling(parsed, chat, logProbs);
         using Conversation conversation = new(chat, common.ContextTokens(parsed, chat));
         if (parsed.GetValue(common.System) is { } system)
         {

@@ -19,7 +19,7 @@ static class ChatCommand
         /clear        forget the conversation
         /help         this list
         /quit         leave (also Ctrl+D)
-        Ctrl+C ends an answer.
+        Ctrl+C ends an answer, twice the program.
         """;
 
     public static Command Create()
@@ -49,14 +49,15 @@ static class ChatCommand
         CancellationTokenSource? answering = null;
         Console.CancelKeyPress += (_, press) =>
         {
-            if (answering is { } running)
+            // The second one ends the program: looking at a large picture does not stop at the first.
+            if (answering is { IsCancellationRequested: false } running)
             {
                 press.Cancel = true;
                 running.Cancel();
             }
         };
 
-        Terminal.Error.MarkupLineInterpolated($"[grey]{chat.Model.Info.Architecture}. /help lists the commands.[/]");
+        Terminal.WriteNote($"{chat.Model.Info.Architecture}. /help lists the commands.");
         List<ChatMedia> media = [];
         while (ReadLine(media.Count) is { } line)
         {
@@ -77,33 +78,39 @@ static class ChatCommand
                         media.Clear();
                         break;
                     case ["/image", { Length: > 0 } path]:
-                        media.Add(Announce(chat, CommonOptions.Picture(path, limits)));
+                        media.Add(Announce(chat, CommonOptions.Picture(Unquote(path), limits)));
                         break;
                     case ["/video", { Length: > 0 } path]:
-                        media.Add(Announce(chat, CommonOptions.Video(path, limits)));
+                        media.Add(Announce(chat, CommonOptions.Video(Unquote(path), limits)));
                         break;
-                    case [['/', ..], ..]:
-                        Terminal.Error.MarkupLineInterpolated($"[yellow]unknown command[/]; /help lists them");
+                    case ["/image" or "/video"]:
+                        Terminal.WriteError("a file name is missing behind the command");
+                        break;
+                    case [['/', ..] unknown, ..]:
+                        Terminal.WriteError($"unknown command {unknown}; /help lists the commands");
                         break;
                     default:
-                        using (answering = new CancellationTokenSource())
-                        {
-                            Answer(conversation, [.. media, new ChatText(line)], sampling, progress, answering.Token);
-                        }
-
-                        answering = null;
+                        answering = new CancellationTokenSource(); // not disposed: Ctrl+C may still be about to use it
+                        Answer(conversation, [.. media, new ChatText(line)], sampling, progress, answering.Token);
                         media.Clear();
                         break;
                 }
             }
-            catch (Exception e)
-                when (e is MediaException or VisionException or CacheFullException or IOException or CheckpointException
-                )
+            catch (Exception e) when (Terminal.CanBeMended(e))
             {
                 // The conversation stands as it was; a wrong path or a full context need not end it.
-                answering = null;
                 progress.Clear();
-                Terminal.Error.MarkupLineInterpolated($"[red]error:[/] {e.Message}");
+                Terminal.WriteError(e.Message);
+                if (answering is not null && media.Count > 0)
+                {
+                    // They may be what did not fit, and would stand before every later question.
+                    Terminal.WriteNote("The media of this question are dropped.");
+                    media.Clear();
+                }
+            }
+            finally
+            {
+                answering = null;
             }
         }
 
@@ -120,15 +127,23 @@ static class ChatCommand
 
     static string? ReadLine(int mediaCount)
     {
-        Terminal.Error.Markup(mediaCount == 0 ? "[blue]>[/] " : $"[blue]({mediaCount} media) >[/] ");
+        if (!Console.IsInputRedirected)
+        {
+            Terminal.Error.Markup(mediaCount == 0 ? "[blue]>[/] " : $"[blue]({mediaCount} media) >[/] ");
+        }
+
         return Console.In.ReadLine();
     }
+
+    /// <summary>Paths with spaces need no quotes here, but terminals and habit put them.</summary>
+    static string Unquote(string path) =>
+        path is ['"', .., '"'] or ['\'', .., '\''] && path.Length > 2 && !Path.Exists(path) ? path[1..^1] : path;
 
     static ChatMedia Announce(ChatModel chat, ChatMedia media)
     {
         MediaPlan plan = chat.Prompts.Plan(media);
-        Terminal.Error.MarkupLineInterpolated(
-            $"[grey]{media.Source.Name}: {plan.OriginalWidth}x{plan.OriginalHeight}, seen as {plan.ResizedWidth}x{plan.ResizedHeight}, {plan.Tokens} tokens[/]"
+        Terminal.WriteNote(
+            $"{media.Source.Name}: {plan.OriginalWidth}x{plan.OriginalHeight}, seen as {plan.ResizedWidth}x{plan.ResizedHeight}, {plan.Tokens} tokens"
         );
         return media;
     }
@@ -154,9 +169,12 @@ static class ChatCommand
         );
         progress.Clear();
         Console.Out.WriteLine();
-        double rate = (answer.Tokens.Count - 1) / Math.Max(1e-9, answer.Timings.Decode.TotalSeconds);
-        Terminal.Error.MarkupLineInterpolated(
-            $"[grey]{answer.PromptTokens} prompt tokens ({answer.CachedTokens} cached), {answer.Tokens.Count} answer tokens, {rate:f1} tokens/s {AskCommand.Explain(answer.Finish)}[/]"
+        string rate =
+            answer.Tokens.Count > 1
+                ? $", {(answer.Tokens.Count - 1) / Math.Max(1e-9, answer.Timings.Decode.TotalSeconds):f1} tokens/s"
+                : ""; // the first token belongs to the prompt
+        Terminal.WriteNote(
+            $"{answer.PromptTokens} prompt tokens ({answer.CachedTokens} cached), {answer.Tokens.Count} answer tokens{rate} {AskCommand.Explain(answer.Finish)}".TrimEnd()
         );
     }
 }

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Globalization;
+using System.Numerics;
 using VlmSharp.Chat;
 using VlmSharp.Generation;
 using VlmSharp.Media.Images;
@@ -14,85 +16,71 @@ sealed class CommonOptions
         new("MODEL") { Description = "A checkpoint directory in Hugging Face layout." };
 
     public Option<int?> Threads { get; } =
-        new("--threads")
-        {
-            Description = "Threads to compute on.",
-            HelpName = "N",
-            DefaultValueFactory = _ => null,
-        };
+        Number<int>("--threads", "N", "Threads to compute on (default: one for each processor).");
 
     public Option<string?> System { get; } = new("--system") { Description = "A system prompt.", HelpName = "TEXT" };
 
     public Option<int?> MaxTokens { get; } =
-        new("--max-tokens")
-        {
-            Description = "Longest answer in tokens (default: the checkpoint's, or 1024).",
-            HelpName = "N",
-        };
+        Number<int>("--max-tokens", "N", "Longest answer in tokens (default: the checkpoint's, or 1024).");
 
     public Option<double?> Temperature { get; } =
-        new("--temperature")
-        {
-            Description = "0 always takes the likeliest token (default: the checkpoint's).",
-            HelpName = "T",
-        };
+        Number<double>("--temperature", "T", "0 always takes the likeliest token (default: the checkpoint's).");
 
     public Option<int?> TopK { get; } =
-        new("--top-k") { Description = "Choose among the k likeliest tokens; 0 is off.", HelpName = "K" };
+        Number<int>("--top-k", "K", "Choose among the k likeliest tokens; 0 is off (default: the checkpoint's).");
 
     public Option<double?> TopP { get; } =
-        new("--top-p")
-        {
-            Description = "Choose among the likeliest tokens that sum up to this probability.",
-            HelpName = "P",
-        };
+        Number<double>(
+            "--top-p",
+            "P",
+            "Choose among the likeliest tokens that sum up to this probability (default: the checkpoint's)."
+        );
 
     public Option<double?> MinP { get; } =
-        new("--min-p")
-        {
-            Description = "Drop tokens below this share of the likeliest one's probability.",
-            HelpName = "P",
-        };
+        Number<double>(
+            "--min-p",
+            "P",
+            "Drop tokens below this share of the likeliest one's probability (default: the checkpoint's)."
+        );
 
     public Option<double?> RepetitionPenalty { get; } =
-        new("--repetition-penalty")
-        {
-            Description = "Above 1: tokens of prompt and answer become less likely.",
-            HelpName = "X",
-        };
+        Number<double>(
+            "--repetition-penalty",
+            "X",
+            "Above 1: tokens of prompt and answer become less likely (default: the checkpoint's)."
+        );
 
     public Option<double?> PresencePenalty { get; } =
-        new("--presence-penalty")
-        {
-            Description = "Subtracted once from the logits of tokens in the answer.",
-            HelpName = "X",
-        };
+        Number<double>(
+            "--presence-penalty",
+            "X",
+            "Subtracted once from the logits of tokens in the answer (default: 0)."
+        );
 
     public Option<double?> FrequencyPenalty { get; } =
-        new("--frequency-penalty")
-        {
-            Description = "Subtracted for each time a token stands in the answer.",
-            HelpName = "X",
-        };
+        Number<double>(
+            "--frequency-penalty",
+            "X",
+            "Subtracted for each time a token stands in the answer (default: 0)."
+        );
 
-    public Option<ulong?> Seed { get; } =
-        new("--seed") { Description = "Makes random choices repeatable.", HelpName = "N" };
+    public Option<ulong?> Seed { get; } = Number<ulong>("--seed", "N", "Makes random choices repeatable.");
 
     public Option<string[]> Stop { get; } =
         new("--stop") { Description = "Ends the answer before this text; may be repeated.", HelpName = "TEXT" };
 
     public Option<long?> MinPixels { get; } =
-        new("--min-pixels") { Description = "Enlarge smaller pictures to this many pixels.", HelpName = "N" };
+        Number<long>("--min-pixels", "N", "Enlarge smaller pictures to this many pixels (default: the checkpoint's).");
 
     public Option<long?> MaxPixels { get; } =
-        new("--max-pixels")
-        {
-            Description = "Shrink larger pictures to this many pixels (a token is 28x28).",
-            HelpName = "N",
-        };
+        Number<long>("--max-pixels", "N", "Shrink larger pictures to this many pixels (default: the checkpoint's).");
 
     public Option<int?> Context { get; } =
-        new("--context") { Description = "Tokens of the whole conversation at most.", HelpName = "N" };
+        Number<int>(
+            "--context",
+            "N",
+            "Tokens of the whole conversation at most (default: what the model was made for, 32768 at most)."
+        );
 
     public void AddModelTo(Command command)
     {
@@ -129,8 +117,9 @@ sealed class CommonOptions
     public PixelLimits Limits(ParseResult parsed)
     {
         (long? min, long? max) = (parsed.GetValue(MinPixels), parsed.GetValue(MaxPixels));
-        return min <= 0 || max <= 0
-            ? throw new UsageException("--min-pixels and --max-pixels must be positive.")
+        return min <= 0 ? throw new UsageException($"--min-pixels is {min}, expected at least 1.")
+            : max <= 0 ? throw new UsageException($"--max-pixels is {max}, expected at least 1.")
+            : min > max ? throw new UsageException($"--min-pixels is {min}, more than --max-pixels, {max}.")
             : new PixelLimits(min, max);
     }
 
@@ -138,6 +127,19 @@ sealed class CommonOptions
     public SamplingOptions Sampling(ParseResult parsed, ChatModel chat, int? logProbs = null)
     {
         SamplingOptions defaults = chat.DefaultSampling;
+        string[] stop = parsed.GetValue(Stop) ?? [];
+        if (stop.Contains(""))
+        {
+            throw new UsageException("--stop is empty, expected at least one character.");
+        }
+
+        if (logProbs > chat.Model.Info.Vocabulary)
+        {
+            throw new UsageException(
+                $"--logprobs is {logProbs}, but the vocabulary has only {chat.Model.Info.Vocabulary} tokens."
+            );
+        }
+
         try
         {
             return defaults with
@@ -150,26 +152,46 @@ sealed class CommonOptions
                 PresencePenalty = parsed.GetValue(PresencePenalty) ?? 0,
                 FrequencyPenalty = parsed.GetValue(FrequencyPenalty) ?? 0,
                 Seed = parsed.GetValue(Seed),
-                StopStrings = parsed.GetValue(Stop) ?? [],
+                StopStrings = stop,
                 MaxNewTokens = parsed.GetValue(MaxTokens) ?? defaults.MaxNewTokens ?? 1024,
                 LogProbs = logProbs,
             };
         }
         catch (ArgumentException e)
         {
-            throw new UsageException(e.Message);
+            // "TopK is -1; it must be ...": people gave that value under another name.
+            string problem = e.ParamName is { } property
+                ? e.Message.Replace($" (Parameter '{property}')", "").Replace(property, Flag(property))
+                : e.Message;
+            throw new UsageException(problem);
         }
     }
+
+    static string Flag(string property) =>
+        property switch
+        {
+            nameof(SamplingOptions.Temperature) => "--temperature",
+            nameof(SamplingOptions.TopK) => "--top-k",
+            nameof(SamplingOptions.TopP) => "--top-p",
+            nameof(SamplingOptions.MinP) => "--min-p",
+            nameof(SamplingOptions.RepetitionPenalty) => "--repetition-penalty",
+            nameof(SamplingOptions.PresencePenalty) => "--presence-penalty",
+            nameof(SamplingOptions.FrequencyPenalty) => "--frequency-penalty",
+            nameof(SamplingOptions.MaxNewTokens) => "--max-tokens",
+            nameof(SamplingOptions.LogProbs) => "--logprobs",
+            _ => property,
+        };
+
+    /// <summary>The threads the user wants; null for as many as there are processors.</summary>
+    public int? ThreadCount(ParseResult parsed) =>
+        parsed.GetValue(Threads) is var given && given is < 1 or > 1024
+            ? throw new UsageException($"--threads is {given}, expected 1 .. 1024.")
+            : given;
 
     /// <summary>Loads a model, with a line of progress.</summary>
     public ChatModel Load(ParseResult parsed, ProgressLine progress)
     {
-        int? threads = parsed.GetValue(Threads);
-        if (threads is < 1 or > 1024)
-        {
-            throw new UsageException($"--threads is {threads}, expected 1 .. 1024.");
-        }
-
+        int? threads = ThreadCount(parsed);
         DirectoryInfo directory = parsed.GetRequiredValue(Model);
         ChatModel chat = ChatModel.Load(
             directory.FullName,
@@ -206,6 +228,30 @@ sealed class CommonOptions
         double? rate = seconds > 0 ? animation.Frames.Count / seconds : null;
         return new ChatMedia(MediaSource.Video(animation.Frames, rate, path), limits);
     }
+
+    /// <summary>An option for a number, in the notation of programs whatever the language of the system.</summary>
+    public static Option<T?> Number<T>(string name, string helpName, string description)
+        where T : struct, INumber<T> =>
+        new(name)
+        {
+            Description = description,
+            HelpName = helpName,
+            CustomParser = result =>
+            {
+                string text = result.Tokens[^1].Value;
+                if (T.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out T number))
+                {
+                    return number;
+                }
+
+                string kind =
+                    typeof(T) == typeof(double) ? "a number"
+                    : typeof(T) == typeof(ulong) ? "a whole number from 0"
+                    : "a whole number";
+                result.AddError($"{name} is '{text}', expected {kind}.");
+                return null;
+            },
+        };
 
     sealed class Progress(Action<double> report) : IProgress<double>
     {

@@ -38,6 +38,8 @@ static class InspectCommand
 
     static int Run(ParseResult parsed, CommonOptions common, string[] images)
     {
+        int threads = common.ThreadCount(parsed) ?? Environment.ProcessorCount;
+        PixelLimits limits = common.Limits(parsed);
         string directory = parsed.GetRequiredValue(common.Model).FullName;
         using Checkpoint checkpoint = Checkpoint.Open(directory);
         ModelInfo model = ModelRegistry.Describe(checkpoint);
@@ -79,11 +81,11 @@ static class InspectCommand
 
         if (images.Length > 0)
         {
-            using WorkerPool pool = new(parsed.GetValue(common.Threads) ?? Environment.ProcessorCount);
+            using WorkerPool pool = new(threads);
             double rate = MultiplyRate(pool);
             foreach (string image in images)
             {
-                Inspect(image, model, common.Limits(parsed), rate);
+                Inspect(image, model, limits, rate);
             }
         }
 

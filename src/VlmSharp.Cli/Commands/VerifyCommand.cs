@@ -13,7 +13,7 @@ static class VerifyCommand
         {
             Description = "A golden case: case.json, checkpoint, media, expected tensors.",
         };
-        Option<int?> threads = new("--threads") { Description = "Threads to compute on.", HelpName = "N" };
+        CommonOptions common = new();
         Option<bool> quiet = new("--quiet") { Description = "Only what failed, and the last line." };
         Command command = new(
             "verify",
@@ -21,12 +21,12 @@ static class VerifyCommand
         )
         {
             directory,
-            threads,
+            common.Threads,
             quiet,
         };
         command.SetAction(parsed =>
             Terminal.Guard(() =>
-                Run(parsed.GetRequiredValue(directory), parsed.GetValue(threads), parsed.GetValue(quiet))
+                Run(parsed.GetRequiredValue(directory), common.ThreadCount(parsed), parsed.GetValue(quiet))
             )
         );
         return command;
@@ -38,7 +38,7 @@ static class VerifyCommand
         CaseReport report = CaseVerifier.Run(directory.FullName, threads, id => progress.Report("Verifying", id));
         progress.Clear();
 
-        int width = report.Checks.Max(c => c.Name.Length);
+        int width = report.Checks.Select(c => c.Name.Length).DefaultIfEmpty(0).Max();
         foreach (IGrouping<string, Check> request in report.Checks.GroupBy(c => c.Request))
         {
             Check[] shown = [.. request.Where(c => !quiet || !c.Passed)];
@@ -53,7 +53,7 @@ static class VerifyCommand
                 string numbers =
                     double.IsNaN(check.MaxAbsolute) && check.Passed
                         ? ""
-                        : $"max abs {check.MaxAbsolute:e2}  max rel {check.MaxRelative:e2}  ";
+                        : $"max abs {check.MaxAbsolute:0.00e+00}  max rel {check.MaxRelative:0.00e+00}  ";
                 if (double.IsNaN(check.MaxAbsolute) && check.Detail.Length > 0)
                 {
                     numbers = "";
@@ -75,7 +75,7 @@ static class VerifyCommand
         int equal = report.Checks.Count(c => c.Name == "answer.ids" && c.Passed);
         Console.Out.WriteLine(
             $"{(report.Passed ? "PASSED" : "FAILED")}: {report.Checks.Count - failed} of {report.Checks.Count} checks, "
-                + $"{equal} of {answers} answers equal, largest relative error {worst:e2} (allowed {report.Tolerance:e0})"
+                + $"{equal} of {answers} answers equal, largest relative error {worst:0.00e+00} (allowed {report.Tolerance:0e+00})"
         );
         return report.Passed ? 0 : 1;
     }
