@@ -76,6 +76,18 @@ public sealed class CaseVerifier : IDisposable
         {
             using SafetensorsFile expected = SafetensorsFile.Open(request.Expected);
             VerifyStages(request, prompt, media, expected);
+            HashSet<string> compared = [.. checks.Where(c => c.Request == request.Id).Select(c => c.Name)];
+            foreach (TensorInfo left in expected.Tensors.Where(t => !compared.Contains(t.Name)))
+            {
+                Add(
+                    request.Id,
+                    left.Name,
+                    false,
+                    double.NaN,
+                    double.NaN,
+                    "was not compared: no stage got as far, or none has it"
+                );
+            }
         }
 
         for (int i = 0; i < media.Length; i++)

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using VlmSharp.Formats;
 using VlmSharp.Testing;
@@ -17,6 +18,23 @@ public sealed class GoldenCaseTests
     [InlineData("qwen2-vl")]
     [InlineData("qwen2-vl-tied-bf16")]
     public void A_whole_case_is_within_tolerance(string name) => Verify(Goldens.Shared($"golden/{name}"));
+
+    [Fact]
+    public void A_tensor_of_the_case_that_no_stage_compares_fails_the_case()
+    {
+        using TemporaryDirectory copy = TemporaryDirectory.CopyOf(Goldens.Local("qwen2-vl-tied-bf16"));
+        string file = Directory.GetFiles(copy["expected"])[0];
+        byte[] bytes = File.ReadAllBytes(file);
+        // Same length, so that the header stays true.
+        byte[] renamed = Encoding.Latin1.GetBytes(
+            Encoding.Latin1.GetString(bytes).Replace("\"text.layer.1\"", "\"text.layer.9\"")
+        );
+        File.WriteAllBytes(file, renamed);
+        CaseReport report = CaseVerifier.Run(copy.Path);
+        Check failed = Assert.Single(report.Checks, c => !c.Passed);
+        Assert.Equal("text.layer.9", failed.Name);
+        Assert.Contains("not compared", failed.Detail);
+    }
 
     [Fact]
     public void A_trained_reader_answers_as_the_reference_does()
