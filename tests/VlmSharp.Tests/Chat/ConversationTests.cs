@@ -84,6 +84,32 @@ public sealed class ConversationTests
     }
 
     [Fact]
+    public void A_turn_that_fails_after_its_picture_was_seen_leaves_the_conversation_as_it_was()
+    {
+        using ChatModel chat = TinyModel.Load();
+        using Conversation conversation = new(chat, 512);
+        ChatMedia kept = TinyModel.Picture(1);
+        ChatMedia dropped = TinyModel.Picture(2);
+        conversation.Ask(ChatMessage.User(kept, new ChatText("What is this?")), Short);
+        List<int> looked = [];
+        conversation.OnStage = stage =>
+            looked.AddRange(stage.Step == ConversationStep.LookingAtMedia ? [stage.Done] : []);
+        Assert.Throws<ArgumentException>(() =>
+            conversation.Ask(
+                ChatMessage.User(dropped, new ChatText("And this?")),
+                Short with
+                {
+                    SuppressTokens = [int.MaxValue],
+                }
+            )
+        );
+        Assert.Equal(2, conversation.Messages.Count);
+        ChatAnswer again = conversation.Ask(ChatMessage.User(dropped, new ChatText("And this?")), Short);
+        Assert.Equal([1, 1], looked); // the kept picture stays, the other is looked at anew
+        Assert.Equal(2, again.Media.Count);
+    }
+
+    [Fact]
     public void A_cancelled_answer_ends_with_its_reason()
     {
         using ChatModel chat = TinyModel.Load();
