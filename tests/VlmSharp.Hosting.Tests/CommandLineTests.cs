@@ -93,6 +93,23 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void Inspect_says_when_a_picture_has_more_tokens_than_the_model_has_positions()
+    {
+        VlmProcess.Result result = VlmProcess.Run(
+            "inspect",
+            Reader,
+            "--image",
+            Media("t028.png"),
+            "--min-pixels",
+            "4000000",
+            "--max-pixels",
+            "5000000"
+        );
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("only 4,096 positions", result.Output);
+    }
+
+    [Fact]
     public void Verify_passes_on_a_true_case_and_fails_on_a_false_one()
     {
         VlmProcess.Result good = VlmProcess.Run("verify", Goldens.Local("qwen2-vl-tied-bf16"));
@@ -113,6 +130,8 @@ public sealed class CommandLineTests
     [InlineData("missing.png", "ask", "{reader}", "Hi", "--image", "missing.png")]
     [InlineData("max-pixels", "ask", "{reader}", "Hi", "--max-pixels", "0")]
     [InlineData("case.json", "verify", "{reader}")]
+    [InlineData("MODEL is empty", "ask", "", "Hi")]
+    [InlineData("is a directory, expected a picture", "ask", "{reader}", "Hi", "--image", "{reader}")]
     [InlineData("--top-k is -1", "ask", "{reader}", "Hi", "--top-k", "-1")]
     [InlineData("--temperature is 'warm', expected a number", "ask", "{reader}", "Hi", "--temperature", "warm")]
     [InlineData("--seed is '-1', expected a whole number from 0", "ask", "{reader}", "Hi", "--seed", "-1")]

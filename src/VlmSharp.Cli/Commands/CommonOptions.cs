@@ -13,7 +13,7 @@ namespace VlmSharp.Cli.Commands;
 sealed class CommonOptions
 {
     public Argument<DirectoryInfo> Model { get; } =
-        new("MODEL") { Description = "A checkpoint directory in Hugging Face layout." };
+        Directory("MODEL", "A checkpoint directory in Hugging Face layout.");
 
     public Option<int?> Threads { get; } =
         Number<int>("--threads", "N", "Threads to compute on (default: one for each processor).");
@@ -213,12 +213,20 @@ sealed class CommonOptions
     }
 
     public static ChatMedia Picture(string path, PixelLimits limits) =>
-        new(MediaSource.Image(ImageDecoder.DecodeFile(path), path), limits);
+        new(MediaSource.Image(ImageDecoder.DecodeFile(PictureFile(path)), path), limits);
+
+    /// <summary>Refuses a directory, of which the system only says that access is denied.</summary>
+    public static string PictureFile(string path) =>
+        global::System.IO.Directory.Exists(path)
+            ? throw new UsageException(
+                $"{path} is a directory, expected a picture; --video takes directories of frames."
+            )
+            : path;
 
     /// <summary>A directory of frames or an animated file.</summary>
     public static ChatMedia Video(string path, PixelLimits limits)
     {
-        if (Directory.Exists(path))
+        if (global::System.IO.Directory.Exists(path))
         {
             return new ChatMedia(MediaSource.Video(ImageDecoder.DecodeFrameDirectory(path), name: path), limits);
         }
@@ -228,6 +236,23 @@ sealed class CommonOptions
         double? rate = seconds > 0 ? animation.Frames.Count / seconds : null;
         return new ChatMedia(MediaSource.Video(animation.Frames, rate, path), limits);
     }
+
+    /// <summary>An argument that names a directory.</summary>
+    public static Argument<DirectoryInfo> Directory(string name, string description) =>
+        new(name)
+        {
+            Description = description,
+            CustomParser = result =>
+            {
+                if (result.Tokens[0].Value is { Length: > 0 } path)
+                {
+                    return new DirectoryInfo(path);
+                }
+
+                result.AddError($"{name} is empty, expected a directory.");
+                return null;
+            },
+        };
 
     /// <summary>An option for a number, in the notation of programs whatever the language of the system.</summary>
     public static Option<T?> Number<T>(string name, string helpName, string description)

@@ -94,7 +94,7 @@ static class InspectCommand
 
     static void Inspect(string path, ModelInfo model, PixelLimits limits, double rate)
     {
-        ImageInfo info = ImageDecoder.ReadInfo(File.ReadAllBytes(path), path);
+        ImageInfo info = ImageDecoder.ReadInfo(File.ReadAllBytes(CommonOptions.PictureFile(path)), path);
         MediaPlan plan = model.Processor.Plan(MediaKind.Image, info.Width, info.Height, 1, limits);
         double tower = model.TowerOperations(plan.Grid);
         double decoder = 2.0 * model.TextParameters * plan.Tokens;
@@ -106,7 +106,11 @@ static class InspectCommand
         );
         Row(table, "seen as", $"{plan.ResizedWidth}x{plan.ResizedHeight}");
         Row(table, "grid (t, h, w)", $"{plan.Grid.T}, {plan.Grid.H}, {plan.Grid.W}");
-        Row(table, "visual tokens", $"{plan.Tokens:n0}");
+        string tooMany =
+            plan.Tokens < model.MaxPositions
+                ? ""
+                : $", but the model has only {model.MaxPositions:n0} positions: lower --max-pixels";
+        Row(table, "visual tokens", $"{plan.Tokens:n0}{tooMany}");
         Row(
             table,
             $"memory, {AnswerTokens} more tokens",
@@ -115,10 +119,14 @@ static class InspectCommand
         Row(
             table,
             "time to the answer",
-            $"about {(tower + decoder) / rate:g2} s: {tower / 1e9:g3} GFLOP vision, {decoder / 1e9:g3} GFLOP text, at {rate / 1e9:f0} GFLOP/s measured here"
+            $"about {Seconds((tower + decoder) / rate)} s: {Giga(tower)} GFLOP vision, {Giga(decoder)} GFLOP text, at {rate / 1e9:f0} GFLOP/s measured here"
         );
         Terminal.Out.Write(table);
     }
+
+    static string Giga(double operations) => operations < 100e9 ? $"{operations / 1e9:g3}" : $"{operations / 1e9:n0}";
+
+    static string Seconds(double time) => time < 10 ? $"{time:g2}" : $"{time:n0}";
 
     static string Describe(MemoryPlan plan) => $"{MemoryPlan.Size(plan.Total)}: {plan}";
 

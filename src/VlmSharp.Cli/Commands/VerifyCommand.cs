@@ -9,10 +9,10 @@ static class VerifyCommand
 {
     public static Command Create()
     {
-        Argument<DirectoryInfo> directory = new("CASE_DIR")
-        {
-            Description = "A golden case: case.json, checkpoint, media, expected tensors.",
-        };
+        Argument<DirectoryInfo> directory = CommonOptions.Directory(
+            "CASE_DIR",
+            "A golden case: case.json, checkpoint, media, expected tensors."
+        );
         CommonOptions common = new();
         Option<bool> quiet = new("--quiet") { Description = "Only what failed, and the last line." };
         Command command = new(
@@ -71,11 +71,13 @@ static class VerifyCommand
             .Select(c => c.MaxRelative)
             .DefaultIfEmpty(0)
             .Max();
+        int requests = report.Checks.Where(c => c.Name == "answer.ids").DistinctBy(c => c.Request).Count();
+        int stages = report.Checks.Where(c => c.Name == "step_logits").DistinctBy(c => c.Request).Count();
         int answers = report.Checks.Count(c => c.Name == "answer.ids");
         int equal = report.Checks.Count(c => c.Name == "answer.ids" && c.Passed);
         Console.Out.WriteLine(
             $"{(report.Passed ? "PASSED" : "FAILED")}: {report.Checks.Count - failed} of {report.Checks.Count} checks, "
-                + $"{equal} of {answers} answers equal, largest relative error {worst:0.00e+00} (allowed {report.Tolerance:0e+00})"
+                + $"{equal} of {answers} answers equal, {stages} of {requests} requests have tensors, largest relative error {worst:0.00e+00} (allowed {report.Tolerance:0e+00})"
         );
         return report.Passed ? 0 : 1;
     }
