@@ -103,49 +103,70 @@ sealed class UsageException(string message) : Exception(message);
 sealed class ProgressLine : IDisposable
 {
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
-    static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
+    static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(200);
 
-    readonly Stopwatch sinceStart = Stopwatch.StartNew();
-    readonly Stopwatch sinceShown = new();
     readonly bool live = Terminal.Error.Profile.Capabilities.Ansi && !Console.IsErrorRedirected;
-    string announced = "";
+    readonly Stopwatch sinceStart = Stopwatch.StartNew();
+    readonly Lock gate = new(); // reports come from the working thread, the line is written by the timer's
+    readonly Timer timer;
+    string? activity;
+    string amount = "";
+    string? announced;
     bool shown;
 
-    /// <summary>Says what is going on.</summary>
-    /// <param name="activity">Shown once where the output is not a terminal.</param>
-    /// <param name="amount">How far it is; only shown on a terminal.</param>
-    public void Report(string activity, string amount = "")
-    {
-        if (sinceStart.Elapsed < Patience || (sinceShown.IsRunning && sinceShown.Elapsed < Interval))
-        {
-            return;
-        }
+    public ProgressLine() => timer = new Timer(_ => Show(), null, Interval, Interval);
 
-        sinceShown.Restart();
-        if (live)
+    /// <summary>Says what is going on until the next report; a step that reports nothing more still shows its time.</summary>
+    /// <param name="what">Shown once where the output is not a terminal.</param>
+    /// <param name="howMuch">How far it is; only shown on a terminal.</param>
+    public void Report(string what, string howMuch = "")
+    {
+        lock (gate)
         {
-            Console.Error.Write($"\r\e[2K{activity} {amount}");
-            shown = true;
+            (activity, amount) = (what, howMuch);
         }
-        else if (activity != announced)
+    }
+
+    void Show()
+    {
+        lock (gate)
         {
-            announced = activity;
-            Console.Error.WriteLine($"{activity} ...");
+            if (activity is null || sinceStart.Elapsed < Patience)
+            {
+                return;
+            }
+
+            if (live)
+            {
+                Console.Error.Write($"\r\e[2K{activity} {amount} ({sinceStart.Elapsed.TotalSeconds:f0} s)");
+                shown = true;
+            }
+            else if (activity != announced)
+            {
+                announced = activity;
+                Console.Error.WriteLine($"{activity} ...");
+            }
         }
     }
 
     /// <summary>Takes the line away; whatever comes next has a second of patience again.</summary>
     public void Clear()
     {
-        if (shown)
+        lock (gate)
         {
-            Console.Error.Write("\r\e[2K");
-        }
+            if (shown)
+            {
+                Console.Error.Write("\r\e[2K");
+            }
 
-        shown = false;
-        sinceStart.Restart();
-        sinceShown.Reset();
+            (activity, shown) = (null, false);
+            sinceStart.Restart();
+        }
     }
 
-    public void Dispose() => Clear();
+    public void Dispose()
+    {
+        timer.Dispose();
+        Clear();
+    }
 }

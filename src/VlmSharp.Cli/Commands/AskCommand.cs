@@ -94,6 +94,7 @@ static class AskCommand
         TimeSpan load = watch.Elapsed;
 
         watch.Restart();
+        progress.Report("Decoding media");
         ChatMedia[] media =
         [
             .. images.Select(path => CommonOptions.Picture(path, limits)),
@@ -108,7 +109,7 @@ static class AskCommand
             conversation.Add(ChatMessage.System(system));
         }
 
-        conversation.OnStage = stage => Report(progress, stage);
+        conversation.OnStage = stage => Report(progress, stage, silent: json);
         ChatAnswer answer = conversation.Ask(
             ChatMessage.User([.. media, new ChatText(question)]),
             sampling,
@@ -140,7 +141,10 @@ static class AskCommand
     }
 
     /// <summary>Shows what a conversation is doing.</summary>
-    public static void Report(ProgressLine progress, ConversationStage stage)
+    /// <param name="progress">Where.</param>
+    /// <param name="stage">What.</param>
+    /// <param name="silent">Whether the answer is not streamed, so that it needs progress of its own.</param>
+    public static void Report(ProgressLine progress, ConversationStage stage, bool silent = false)
     {
         switch (stage.Step)
         {
@@ -151,7 +155,12 @@ static class AskCommand
                 progress.Report("Reading the prompt", $"{stage.Done} of {stage.Total} tokens");
                 break;
             default:
-                break; // the answer itself shows progress
+                if (silent)
+                {
+                    progress.Report("Answering", $"{stage.Done} tokens");
+                }
+
+                break;
         }
     }
 
