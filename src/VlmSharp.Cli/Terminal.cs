@@ -75,6 +75,11 @@ static class Terminal
             CheckKernels();
             return command();
         }
+        catch (OperationCanceledException)
+        {
+            WriteNote("(cancelled)");
+            return 130; // as after Ctrl+C
+        }
         catch (Exception e) when (CanBeMended(e))
         {
             WriteError(e.Message);

@@ -96,6 +96,11 @@ static class ChatCommand
                         break;
                 }
             }
+            catch (OperationCanceledException) when (answering is not null)
+            {
+                progress.Clear();
+                Terminal.WriteNote("(cancelled; ask again, the media are kept)");
+            }
             catch (Exception e) when (Terminal.CanBeMended(e))
             {
                 // The conversation stands as it was; a wrong path or a full context need not end it.

@@ -44,6 +44,7 @@ public sealed class Conversation : IDisposable
     /// <param name="template">Further variables of the template.</param>
     /// <param name="onText">Gets pieces of the answer as soon as they are certain.</param>
     /// <param name="cancellation">Ends the answer; what there is of it stays in the conversation.</param>
+    /// <exception cref="OperationCanceledException">Cancelled while media were looked at; the conversation stays as it was before.</exception>
     /// <exception cref="CacheFullException">The conversation has become longer than <see cref="ContextTokens"/>, or would take more memory than there is; it stays as it was before.</exception>
     public ChatAnswer Ask(
         ChatMessage message,
@@ -70,6 +71,7 @@ public sealed class Conversation : IDisposable
                 [.. prompt.Media.Where(m => !features.ContainsKey(m)).Select(chat.Prompts.Plan)]
             )
             .ThrowIfAbove(MemoryPlan.Available);
+        chat.Ops.Cancellation = cancellation;
         try
         {
             return Answer(prompt, message, options, timings, onText, cancellation);
@@ -80,6 +82,10 @@ public sealed class Conversation : IDisposable
             HashSet<object> kept = new(messages.SelectMany(m => m.Content), ReferenceEqualityComparer.Instance);
             DropFeatures(features.Keys.Where(media => !kept.Contains(media)));
             throw;
+        }
+        finally
+        {
+            chat.Ops.Cancellation = default;
         }
     }
 

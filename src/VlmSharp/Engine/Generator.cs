@@ -21,13 +21,18 @@ public static class Generator
         List<Sequence> sequences = [.. active.Select(r => r.Sequence)];
         while (active.Count > 0)
         {
-            if (cancellation.IsCancellationRequested)
+            int rows;
+            try
+            {
+                cancellation.ThrowIfCancellationRequested();
+                rows = engine.Run(sequences);
+            }
+            catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
             {
                 active.ForEach(r => r.Cancel());
                 return;
             }
 
-            int rows = engine.Run(sequences);
             for (int i = active.Count - 1; i >= 0; i--)
             {
                 if (sequences[i].LogitRow < 0)

@@ -71,13 +71,21 @@ public sealed class InferenceEngine : IDisposable
         GridThw grid = media.Plan.Grid;
         MediaFeatures features = new(media.Plan.Tokens, Model.Info.FeatureWidth);
         int frames = FramesPerPass(grid);
-        for (int t = 0; t < grid.T; t += frames)
+        try
         {
-            GridThw pass = grid with { T = Math.Min(frames, grid.T - t) };
-            Tensor pixels = media.Pixels.Slice(t * grid.H * grid.W, pass.Patches);
-            ops.Reset();
-            Tensor part = Model.Encode(ops, pixels, [pass]); // part: [tokens of the pass, feature width]
-            features.Rows.Slice(media.Plan.Tokens / grid.T * t, part.Rows).CopyFrom(part);
+            for (int t = 0; t < grid.T; t += frames)
+            {
+                GridThw pass = grid with { T = Math.Min(frames, grid.T - t) };
+                Tensor pixels = media.Pixels.Slice(t * grid.H * grid.W, pass.Patches);
+                ops.Reset();
+                Tensor part = Model.Encode(ops, pixels, [pass]); // part: [tokens of the pass, feature width]
+                features.Rows.Slice(media.Plan.Tokens / grid.T * t, part.Rows).CopyFrom(part);
+            }
+        }
+        catch
+        {
+            features.Dispose();
+            throw;
         }
 
         return features;

@@ -13,6 +13,9 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     /// <summary>The threads operations run on.</summary>
     public WorkerPool Pool { get; } = pool;
 
+    /// <summary>Ends a pass between two matrix products with an <see cref="OperationCanceledException"/>.</summary>
+    public CancellationToken Cancellation { get; set; }
+
     /// <inheritdoc/>
     public override Tensor Allocate(int rows, int width) => arena.Allocate(rows, width);
 
@@ -59,6 +62,7 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     /// <inheritdoc/>
     public override Tensor Linear(Tensor x, Linear layer)
     {
+        Cancellation.ThrowIfCancellationRequested();
         Tensor y = Allocate(x.Rows, layer.Outputs);
         MatMul.Apply(x.Data, x.Stride, layer.Weight, layer.Bias, y.Data, y.Stride, x.Rows, Pool);
         return y;
@@ -67,6 +71,7 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     /// <inheritdoc/>
     public override Tensor Linear(Tensor x, Linear layer, Tensor residual)
     {
+        Cancellation.ThrowIfCancellationRequested();
         MatMul.Apply(
             x.Data,
             x.Stride,

@@ -131,6 +131,40 @@ public sealed class ConversationTests
     }
 
     [Fact]
+    public void Cancelling_while_a_picture_is_looked_at_leaves_the_conversation_as_it_was()
+    {
+        using ChatModel chat = TinyModel.Load();
+        using Conversation conversation = new(chat, 512);
+        using CancellationTokenSource source = new();
+        conversation.OnStage = _ => source.Cancel();
+        ChatMessage question = ChatMessage.User(TinyModel.Picture(1), new ChatText("What is this?"));
+        Assert.Throws<OperationCanceledException>(() => conversation.Ask(question, Short, cancellation: source.Token));
+        Assert.Empty(conversation.Messages);
+
+        conversation.OnStage = null;
+        using Conversation fresh = new(chat, 512);
+        Assert.Equal(fresh.Ask(question, Short).Tokens, conversation.Ask(question, Short).Tokens);
+    }
+
+    [Fact]
+    public void Cancelling_while_the_prompt_is_read_gives_an_empty_answer()
+    {
+        using ChatModel chat = TinyModel.Load();
+        using Conversation conversation = new(chat, 512);
+        using CancellationTokenSource source = new();
+        conversation.OnStage = stage =>
+        {
+            if (stage.Step == ConversationStep.ReadingPrompt)
+            {
+                source.Cancel();
+            }
+        };
+        ChatAnswer answer = conversation.Ask(ChatMessage.User(new ChatText("Hi")), Short, cancellation: source.Token);
+        Assert.Equal(FinishReason.Cancelled, answer.Finish);
+        Assert.Empty(answer.Tokens);
+    }
+
+    [Fact]
     public void An_endless_repetition_ends_with_its_own_reason()
     {
         using ChatModel chat = TinyModel.Load();
