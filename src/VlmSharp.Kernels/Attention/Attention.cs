@@ -139,7 +139,7 @@ public static unsafe partial class Attention
             throw new ArgumentException($"sequences: {sequence} has a negative number");
         }
 
-        int used = (int)((sequence.KeyCount + (KvLayout.PageTokens - 1L)) / KvLayout.PageTokens);
+        int used = KvLayout.PagesFor(sequence.KeyCount);
         if (used > pageTable.Length - sequence.PageStart && used > 0)
         {
             throw new ArgumentException(

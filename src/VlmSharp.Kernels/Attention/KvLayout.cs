@@ -22,6 +22,9 @@ public readonly record struct KvLayout(int KvHeads, int HeadDim)
     /// <summary>Channels per panel of values, except in a last panel of 16.</summary>
     internal const int ValuePanel = 32;
 
+    /// <summary>Pages that hold a number of tokens.</summary>
+    public static int PagesFor(int tokens) => (int)((tokens + (PageTokens - 1L)) / PageTokens);
+
     /// <summary>Floats one page takes.</summary>
     public int PageFloats => checked(KvHeads * HeadFloats);
 

@@ -30,7 +30,7 @@ public sealed class InferenceEngine : IDisposable
     {
         Model = model;
         this.ops = ops;
-        cache = new KvCache(model.Info.Layers, model.Info.Attention.Layout, Sequence.PagesFor(cacheTokens));
+        cache = new KvCache(model.Info.Layers, model.Info.Attention.Layout, KvLayout.PagesFor(cacheTokens));
         Pages = new PagePool(cache.PageCount);
         step.Placement.EnsureRoom(cache.PageCount);
         Scratch = new SamplerScratch(model.Info.Vocabulary);
@@ -173,7 +173,7 @@ public sealed class InferenceEngine : IDisposable
     {
         for (int i = 0; i < sequences.Count; i++)
         {
-            int needed = Sequence.PagesFor(sequences[i].Computed + plan[i]);
+            int needed = KvLayout.PagesFor(sequences[i].Computed + plan[i]);
             if (!Pages.TryGrow(sequences[i].Pages, needed))
             {
                 int missing = needed - sequences[i].Pages.Count - Pages.Free;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using VlmSharp.Kernels;
 using VlmSharp.Models;
 using VlmSharp.Tensors;
 using VlmSharp.Vision;
@@ -82,7 +83,7 @@ public sealed class Sequence : IDisposable
             axis.EnsureCapacity(tokens.Count + count);
         }
 
-        Pages.EnsureCapacity(PagesFor(tokens.Count + count));
+        Pages.EnsureCapacity(KvLayout.PagesFor(tokens.Count + count));
     }
 
     /// <summary>Adds a token behind the others.</summary>
@@ -100,7 +101,7 @@ public sealed class Sequence : IDisposable
     public void Truncate(int computed)
     {
         Computed = Math.Min(Computed, computed);
-        Engine.Pages.Shrink(Pages, PagesFor(Computed));
+        Engine.Pages.Shrink(Pages, KvLayout.PagesFor(Computed));
         LogitRow = -1;
     }
 
@@ -134,9 +135,6 @@ public sealed class Sequence : IDisposable
 
         return common;
     }
-
-    internal static int PagesFor(int tokenCount) =>
-        (tokenCount + Kernels.KvLayout.PageTokens - 1) / Kernels.KvLayout.PageTokens;
 
     /// <summary>Adds the next <paramref name="count"/> pending tokens to a step; the pages are reserved already.</summary>
     internal void AddTo(Step step, int count)

@@ -153,7 +153,7 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
         int pageCount = 0;
         foreach (int length in lengths)
         {
-            int count = (length + KvLayout.PageTokens - 1) / KvLayout.PageTokens;
+            int count = KvLayout.PagesFor(length);
             pages.Clear();
             for (int i = 0; i < count; i++)
             {

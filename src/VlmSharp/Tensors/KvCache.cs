@@ -77,7 +77,7 @@ public sealed class KvPlacement
     /// <param name="keyCount">Tokens in the cache after this step.</param>
     public void Add(ReadOnlySpan<int> pages, int queryCount, int keyCount)
     {
-        int needed = (keyCount + KvLayout.PageTokens - 1) / KvLayout.PageTokens;
+        int needed = KvLayout.PagesFor(keyCount);
         ArgumentOutOfRangeException.ThrowIfLessThan(pages.Length, needed);
         sequences.Add(new AttentionSequence(slots.Count, queryCount, keyCount, pageTable.Count));
         foreach (int page in pages[..needed])
