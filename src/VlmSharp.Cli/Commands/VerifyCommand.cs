@@ -51,13 +51,9 @@ static class VerifyCommand
             foreach (Check check in shown)
             {
                 string numbers =
-                    double.IsNaN(check.MaxAbsolute) && check.Passed
+                    double.IsNaN(check.MaxAbsolute) && (check.Passed || check.Detail.Length > 0)
                         ? ""
                         : $"max abs {check.MaxAbsolute:0.00e+00}  max rel {check.MaxRelative:0.00e+00}  ";
-                if (double.IsNaN(check.MaxAbsolute) && check.Detail.Length > 0)
-                {
-                    numbers = "";
-                }
 
                 Console.Out.WriteLine(
                     $"  {(check.Passed ? "ok  " : "FAIL")} {check.Name.PadRight(width)}  {numbers}{check.Detail}".TrimEnd()

@@ -90,14 +90,14 @@ public sealed class CaseVerifier : IDisposable
             }
         }
 
+        ops.Expect(null);
+        using InferenceEngine engine = new(chat.Model, ops, prompt.Tokens.Length + request.MaxNewTokens);
         for (int i = 0; i < media.Length; i++)
         {
-            features[prompt.Media[i]] = new MediaFeatures(Encode([media[i]]));
+            features[prompt.Media[i]] = engine.Encode(media[i]);
             media[i].Dispose();
         }
 
-        ops.Expect(null);
-        using InferenceEngine engine = new(chat.Model, ops, prompt.Tokens.Length + request.MaxNewTokens);
         Answer(engine, [request], "answer");
     }
 
@@ -175,7 +175,7 @@ public sealed class CaseVerifier : IDisposable
         int delta = chat.Model.Positions(prompt.Spans, positions);
         int length = prompt.Tokens.Length + request.AnswerIds.Length;
         ModelInfo info = chat.Model.Info;
-        int[] pages = [.. Enumerable.Range(0, (length + KvLayout.PageTokens - 1) / KvLayout.PageTokens)];
+        int[] pages = [.. Enumerable.Range(0, KvLayout.PagesFor(length))];
         using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
 
         Step step = new();
@@ -255,13 +255,6 @@ public sealed class CaseVerifier : IDisposable
             Text(id, $"{label}.text", running[i].Text, requests[i].Answer);
             running[i].Sequence.Dispose();
         }
-    }
-
-    Tensor Encode(PreparedMedia[] media)
-    {
-        ops.Expect(null);
-        ops.Reset();
-        return chat.Model.Encode(ops, media[0].Pixels, [media[0].Plan.Grid]);
     }
 
     static Tensor Copy(float[] values, int rows)
