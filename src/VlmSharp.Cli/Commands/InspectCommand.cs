@@ -95,7 +95,7 @@ static class InspectCommand
     static void Inspect(string path, ModelInfo model, PixelLimits limits, double rate)
     {
         ImageInfo info = ImageDecoder.ReadInfo(File.ReadAllBytes(CommonOptions.PictureFile(path)), path);
-        MediaPlan plan = model.Processor.Plan(MediaKind.Image, info.Width, info.Height, 1, limits);
+        MediaPlan plan = model.Processor.Plan(new MediaShape(MediaKind.Image, info.Width, info.Height), limits);
         double tower = model.TowerOperations(plan.Grid);
         double decoder = 2.0 * model.TextParameters * plan.Tokens;
         Table table = NewTable();

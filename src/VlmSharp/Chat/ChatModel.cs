@@ -12,22 +12,14 @@ namespace VlmSharp.Chat;
 /// <summary>Everything of a checkpoint that a conversation needs: model, tokenizer, template, defaults.</summary>
 public sealed class ChatModel : IDisposable
 {
-    ChatModel(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress)
+    ChatModel(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress, string? templateFile)
     {
         Pool = pool;
         Ops = new CpuOps(pool);
         // The small files first: an error in one of them should not wait for gigabytes of weights.
         Defaults = checkpoint.Generation;
         Tokenizer = Tokenizer.Load(checkpoint.Directory);
-        if (checkpoint is not { ChatTemplate: { } template, ChatTemplateFile: { } templateFile })
-        {
-            throw new CheckpointException(
-                checkpoint.Directory,
-                "no chat template: neither chat_template.jinja, chat_template.json nor one in tokenizer_config.json"
-            );
-        }
-
-        Template = ChatTemplate.Parse(template, templateFile);
+        Template = ReadTemplate(checkpoint, templateFile);
         MemoryPlan.For(ModelRegistry.Describe(checkpoint), 1, 1, []).ThrowIfAbove(MemoryPlan.Available);
         Model = ModelRegistry.Load(checkpoint, pool, progress);
         if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
@@ -45,22 +37,50 @@ public sealed class ChatModel : IDisposable
     /// <param name="directory">Published Hugging Face layout.</param>
     /// <param name="threads">Threads for kernels; all processors where not given.</param>
     /// <param name="progress">Told the share of the weights that is loaded, 0 to 1.</param>
+    /// <param name="template">A Jinja file to use in place of the checkpoint's chat template.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
     /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
-    public static ChatModel Load(string directory, int? threads = null, IProgress<double>? progress = null)
+    public static ChatModel Load(
+        string directory,
+        int? threads = null,
+        IProgress<double>? progress = null,
+        string? template = null
+    )
     {
         WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         try
         {
             using Checkpoint checkpoint = Checkpoint.Open(directory);
-            return new ChatModel(checkpoint, pool, progress);
+            return new ChatModel(checkpoint, pool, progress, template);
         }
         catch
         {
             pool.Dispose();
             throw;
         }
+    }
+
+    static ChatTemplate ReadTemplate(Checkpoint checkpoint, string? file)
+    {
+        if (file is not null)
+        {
+            try
+            {
+                return ChatTemplate.Parse(File.ReadAllText(file), file);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new CheckpointException(file, $"cannot be read: {e.Message}");
+            }
+        }
+
+        return checkpoint is { ChatTemplate: { } own, ChatTemplateFile: { } ownFile }
+            ? ChatTemplate.Parse(own, ownFile)
+            : throw new CheckpointException(
+                checkpoint.Directory,
+                "no chat template: neither chat_template.jinja, chat_template.json nor one in tokenizer_config.json"
+            );
     }
 
     /// <summary>The model.</summary>

@@ -1,3 +1,4 @@
+using System.Text;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 using VlmSharp.Text;
@@ -10,7 +11,7 @@ namespace VlmSharp.Chat;
 /// <param name="Text">The rendered template, one placeholder for each medium.</param>
 /// <param name="Tokens">Token ids, placeholders expanded.</param>
 /// <param name="Media">The media in the order of their placeholders.</param>
-/// <param name="Spans">Where each stands among the tokens.</param>
+/// <param name="Spans">Where they stand among the tokens, ascending; a video may come in several spans.</param>
 public sealed record Prompt(string Text, int[] Tokens, IReadOnlyList<ChatMedia> Media, MediaSpan[] Spans);
 
 /// <summary>Messages to tokens: chat template, tokenizer, expansion of placeholders.</summary>
@@ -31,9 +32,85 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
         }
 
         RenderedPrompt rendered = template.Render(variables);
+        ChatMedia[] media = [.. messages.SelectMany(m => m.Content).OfType<ChatMedia>()];
+        MediaPlan[] plans = [.. media.Select(Plan)];
+        (string text, Range[] userText) = (rendered.Text, [.. rendered.UserText]);
+        if (plans.Any(plan => plan.PatchTimes.Count > 0))
+        {
+            (text, userText) = TellTimes(text, userText, media, plans);
+        }
+
         List<int> ids = [];
-        tokenizer.Encode(rendered.Text, [.. rendered.UserText], ids);
-        return Expand(rendered.Text, ids, [.. messages.SelectMany(m => m.Content).OfType<ChatMedia>()]);
+        tokenizer.Encode(text, userText, ids);
+        return Expand(rendered.Text, ids, media, plans);
+    }
+
+    /// <summary>Writes the time of each temporal patch before it, so that a video's placeholder becomes one for each patch.</summary>
+    /// <remarks>
+    /// In text, not in tokens: the blank that ends the text before and the <c>&lt;</c> of the time may be one token.
+    /// Source: <c>Qwen3VLProcessor.__call__</c> of transformers.
+    /// </remarks>
+    (string Text, Range[] UserText) TellTimes(string text, Range[] userText, ChatMedia[] media, MediaPlan[] plans)
+    {
+        (string start, string end) = model.Info.VideoMarks is { } marks
+            ? (tokenizer.Decode([marks.Start]), tokenizer.Decode([marks.End]))
+            : ("", "");
+        string pad = tokenizer.Decode([model.Info.VideoToken]);
+        string marked = start + pad + end;
+        StringBuilder told = new(text.Length);
+        Range[] moved = [.. userText];
+        int from = 0; // what stands before it in the text is written
+        for (int i = 0; i < media.Length; i++)
+        {
+            if (media[i].Source.Kind != MediaKind.Video)
+            {
+                continue;
+            }
+
+            int at = IndexOutside(text, marked, from, userText);
+            int length = marked.Length;
+            if (at < 0)
+            {
+                (at, length) = (IndexOutside(text, pad, from, userText), pad.Length);
+            }
+
+            if (at < 0)
+            {
+                break; // fewer placeholders than videos: the expansion says so
+            }
+
+            told.Append(text, from, at - from);
+            foreach (double time in plans[i].PatchTimes)
+            {
+                told.Append(FrameTimes.Announce(time)).Append(marked);
+            }
+
+            from = at + length;
+            int shift = told.Length - from;
+            for (int k = 0; k < moved.Length; k++)
+            {
+                if (userText[k].Start.Value >= from)
+                {
+                    moved[k] = (userText[k].Start.Value + shift)..(userText[k].End.Value + shift);
+                }
+            }
+        }
+
+        return (told.Append(text, from, text.Length - from).ToString(), moved);
+    }
+
+    /// <summary>Where a text stands at or behind a place without touching what users wrote; -1 where it does not.</summary>
+    static int IndexOutside(string text, string wanted, int from, Range[] userText)
+    {
+        for (int at = from; (at = text.IndexOf(wanted, at, StringComparison.Ordinal)) >= 0; at++)
+        {
+            if (!userText.Any(user => user.Start.Value < at + wanted.Length && at < user.End.Value))
+            {
+                return at;
+            }
+        }
+
+        return -1;
     }
 
     static TemplateValue Describe(ChatMessage message)
@@ -60,18 +137,19 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
     }
 
     /// <summary>Replaces each placeholder by as many as its medium has tokens.</summary>
-    Prompt Expand(string text, List<int> ids, IReadOnlyList<ChatMedia> given)
+    Prompt Expand(string text, List<int> ids, ChatMedia[] given, MediaPlan[] plans)
     {
-        Queue<ChatMedia> images = new(given.Where(m => m.Source.Kind == MediaKind.Image));
-        Queue<ChatMedia> videos = new(given.Where(m => m.Source.Kind == MediaKind.Video));
-        (int imageCount, int videoCount) = (images.Count, videos.Count);
+        Queue<MediaSpan> images = new(Spans(MediaKind.Image));
+        Queue<MediaSpan> videos = new(Spans(MediaKind.Video));
+        int[] places = new int[given.Length]; // of each medium given, among those of the prompt
+        places.AsSpan().Fill(-1);
         List<int> tokens = new(ids.Count);
         List<ChatMedia> media = [];
         List<MediaSpan> spans = [];
         foreach (int id in ids)
         {
             // The tokenizer makes placeholders only of the template's own text, so each stands for a medium of the messages.
-            Queue<ChatMedia>? queue =
+            Queue<MediaSpan>? queue =
                 id == model.Info.ImageToken ? images
                 : id == model.Info.VideoToken ? videos
                 : null;
@@ -79,12 +157,16 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
             {
                 tokens.Add(id);
             }
-            else if (queue.TryDequeue(out ChatMedia? medium))
+            else if (queue.TryDequeue(out MediaSpan span))
             {
-                MediaPlan plan = Plan(medium);
-                spans.Add(new MediaSpan(tokens.Count, plan.Grid, plan.MergeSize));
-                media.Add(medium);
-                tokens.AddRange(Enumerable.Repeat(id, plan.Tokens));
+                if (places[span.Medium] < 0)
+                {
+                    places[span.Medium] = media.Count;
+                    media.Add(given[span.Medium]);
+                }
+
+                spans.Add(span with { Start = tokens.Count, Medium = places[span.Medium] });
+                tokens.AddRange(Enumerable.Repeat(id, span.Tokens));
             }
             else
             {
@@ -94,21 +176,46 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
 
         return images.Count + videos.Count == 0 ? new Prompt(text, [.. tokens], media, [.. spans]) : throw Mismatch();
 
+        IEnumerable<MediaSpan> Spans(MediaKind kind) =>
+            given.Index().Where(m => m.Item.Source.Kind == kind).SelectMany(m => SpansOf(plans[m.Index], m.Index));
+
         CheckpointException Mismatch() =>
             new(
                 "chat template",
                 $"it wrote {ids.Count(id => id == model.Info.ImageToken)} picture and {ids.Count(id => id == model.Info.VideoToken)} video "
-                    + $"placeholders for {imageCount} pictures and {videoCount} videos"
+                    + $"placeholders where {Spans(MediaKind.Image).Count()} and {Spans(MediaKind.Video).Count()} are needed"
             );
+    }
+
+    /// <summary>The runs of tokens of a medium: one, or one for each temporal patch whose time the prompt tells.</summary>
+    static IEnumerable<MediaSpan> SpansOf(MediaPlan plan, int medium)
+    {
+        MediaSpan whole = new(0, plan.Grid, plan.MergeSize, plan.SecondsPerPatch, plan.TokensPerSecond)
+        {
+            Medium = medium,
+        };
+        if (plan.PatchTimes.Count == 0)
+        {
+            yield return whole;
+            yield break;
+        }
+
+        MediaSpan patch = whole with { Grid = plan.Grid with { T = 1 } };
+        for (int t = 0; t < plan.Grid.T; t++)
+        {
+            yield return patch with
+            {
+                FirstFeature = t * patch.Tokens,
+            };
+        }
     }
 
     /// <summary>Sizes and tokens of a medium.</summary>
     public MediaPlan Plan(ChatMedia media)
     {
-        (int width, int height) = (media.Source.Frames[0].Width, media.Source.Frames[0].Height);
         try
         {
-            return model.Info.Processor.Plan(media.Source.Kind, width, height, media.Source.Frames.Count, media.Limits);
+            return model.Info.Processor.Plan(media.Source.Shape, media.Limits);
         }
         catch (VisionException e)
         {

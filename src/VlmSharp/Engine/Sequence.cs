@@ -17,7 +17,7 @@ public sealed class Sequence : IDisposable
         [],
         [],
     ];
-    readonly List<(int Start, MediaFeatures Features)> media = [];
+    readonly List<(MediaSpan Span, MediaFeatures Features)> media = [];
     int delta; // position of a token behind the prompt = index + delta
 
     internal Sequence(InferenceEngine engine) => Engine = engine;
@@ -41,7 +41,7 @@ public sealed class Sequence : IDisposable
     /// <summary>Replaces the tokens by a prompt, keeping what is computed of the common beginning.</summary>
     /// <param name="prompt">Token ids, placeholders expanded.</param>
     /// <param name="spans">Where media stand, ascending.</param>
-    /// <param name="features">Their features; the same object means the same content.</param>
+    /// <param name="features">Of each medium the spans name; the same object means the same content.</param>
     /// <returns>How many tokens need not be computed again.</returns>
     public int SetPrompt(ReadOnlySpan<int> prompt, ReadOnlySpan<MediaSpan> spans, ReadOnlySpan<MediaFeatures> features)
     {
@@ -67,7 +67,7 @@ public sealed class Sequence : IDisposable
         media.Clear();
         for (int i = 0; i < spans.Length; i++)
         {
-            media.Add((spans[i].Start, features[i]));
+            media.Add((spans[i], features[spans[i].Medium]));
         }
 
         delta = newDelta;
@@ -122,12 +122,17 @@ public sealed class Sequence : IDisposable
         // Placeholders are equal tokens whatever they stand for: the media behind them decide.
         for (int i = 0; i < Math.Max(spans.Length, media.Count); i++)
         {
-            bool same = i < spans.Length && i < media.Count && media[i] == (spans[i].Start, features[i]);
+            bool same =
+                i < spans.Length
+                && i < media.Count
+                && media[i].Span.Start == spans[i].Start
+                && media[i].Span.FirstFeature == spans[i].FirstFeature
+                && media[i].Features == features[spans[i].Medium];
             if (!same)
             {
                 int start = Math.Min(
                     i < spans.Length ? spans[i].Start : int.MaxValue,
-                    i < media.Count ? media[i].Start : int.MaxValue
+                    i < media.Count ? media[i].Span.Start : int.MaxValue
                 );
                 return Math.Min(common, start);
             }
@@ -146,14 +151,15 @@ public sealed class Sequence : IDisposable
             step.AddRow(tokens[i], positions[0][i], positions[1][i], positions[2][i]);
         }
 
-        foreach ((int start, MediaFeatures features) in media)
+        foreach ((MediaSpan span, MediaFeatures features) in media)
         {
-            // The part of [start, start + rows) that lies in [Computed, end).
-            int from = Math.Max(start, Computed);
-            int to = Math.Min(start + features.Rows.Rows, end);
+            // The part of [start, start + tokens) that lies in [Computed, end).
+            int from = Math.Max(span.Start, Computed);
+            int to = Math.Min(span.Start + span.Tokens, end);
             if (from < to)
             {
-                step.AddMedia(first + from - Computed, features.Rows.Slice(from - start, to - from));
+                int feature = span.FirstFeature + from - span.Start;
+                step.AddMedia(first + from - Computed, features.Rows.Slice(feature, to - from));
             }
         }
 

@@ -60,6 +60,12 @@ public sealed record ModelInfo
     /// <summary>The token that stands for a part of a video.</summary>
     public required int VideoToken { get; init; }
 
+    /// <summary>
+    /// The tokens that stand before and after a temporal patch of a video whose prompt tells the time of each; null where a
+    /// video is one run of tokens.
+    /// </summary>
+    public (int Start, int End)? VideoMarks { get; init; }
+
     /// <summary>Weights of the vision tower and the connector.</summary>
     public required long VisionParameters { get; init; }
 

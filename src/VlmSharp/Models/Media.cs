@@ -8,27 +8,29 @@ namespace VlmSharp.Models;
 /// <summary>Pixels somebody wants looked at.</summary>
 public sealed class MediaSource
 {
-    MediaSource(MediaKind kind, IReadOnlyList<RgbImage> frames, double? framesPerSecond, string name)
+    MediaSource(MediaShape shape, IReadOnlyList<RgbImage> frames, string name)
     {
-        Kind = kind;
+        Shape = shape;
         Frames = frames;
-        FramesPerSecond = framesPerSecond;
         Name = name;
     }
 
     /// <summary>A still picture.</summary>
     /// <param name="image">The pixels, turned upright.</param>
     /// <param name="name">Shown in errors and reports.</param>
-    public static MediaSource Image(RgbImage image, string name = "image") => new(MediaKind.Image, [image], null, name);
+    public static MediaSource Image(RgbImage image, string name = "image") =>
+        new(new MediaShape(MediaKind.Image, image.Width, image.Height), [image], name);
 
     /// <summary>Frames of one size.</summary>
     /// <param name="frames">At least one.</param>
     /// <param name="framesPerSecond">Their rate, where it is known.</param>
     /// <param name="name">Shown in errors and reports.</param>
+    /// <param name="times">[frames]: seconds of each frame in the film it was taken from, ascending; by the rate where not given.</param>
     public static MediaSource Video(
         IReadOnlyList<RgbImage> frames,
         double? framesPerSecond = null,
-        string name = "video"
+        string name = "video",
+        IReadOnlyList<double>? times = null
     )
     {
         if (frames.Count == 0)
@@ -46,20 +48,47 @@ public sealed class MediaSource
             }
         }
 
-        return new(MediaKind.Video, frames, framesPerSecond, name);
+        if (times is not null && times.Count != frames.Count)
+        {
+            throw new VisionException($"{name}: {times.Count} times for {frames.Count} frames.");
+        }
+
+        MediaShape shape = new(MediaKind.Video, frames[0].Width, frames[0].Height)
+        {
+            Frames = frames.Count,
+            FramesPerSecond = framesPerSecond,
+            Times = times,
+        };
+        return new(shape, frames, name);
     }
 
+    /// <summary>Sizes and times.</summary>
+    public MediaShape Shape { get; }
+
     /// <summary>Picture or video.</summary>
-    public MediaKind Kind { get; }
+    public MediaKind Kind => Shape.Kind;
 
     /// <summary>The frames; one for a picture.</summary>
     public IReadOnlyList<RgbImage> Frames { get; }
 
-    /// <summary>Rate of the frames.</summary>
-    public double? FramesPerSecond { get; }
-
     /// <summary>Shown in errors and reports.</summary>
     public string Name { get; }
+}
+
+/// <summary>What is known of a medium without its pixels.</summary>
+/// <param name="Kind">Picture or video.</param>
+/// <param name="Width">Pixels, after EXIF orientation.</param>
+/// <param name="Height">Pixels, after EXIF orientation.</param>
+public sealed record MediaShape(MediaKind Kind, int Width, int Height)
+{
+    /// <summary>Number of frames; 1 for a picture.</summary>
+    public int Frames { get; init; } = 1;
+
+    /// <summary>Rate of the frames of a video, where it is known.</summary>
+    public double? FramesPerSecond { get; init; }
+
+    /// <summary>[frames]: seconds of each frame in its film, where they are known.</summary>
+    public IReadOnlyList<double>? Times { get; init; }
 }
 
 /// <summary>Limits on the pixels of a picture or of one frame, after resizing; the checkpoint's own where not given.</summary>
@@ -83,7 +112,17 @@ public sealed record MediaPlan(
     GridThw Grid,
     int MergeSize,
     int Tokens
-);
+)
+{
+    /// <summary>Seconds from one temporal patch to the next; 1 where the model merely counts them.</summary>
+    public float SecondsPerPatch { get; init; } = 1;
+
+    /// <summary>Rotary positions per second; 1 where the model merely counts temporal patches.</summary>
+    public float TokensPerSecond { get; init; } = 1;
+
+    /// <summary>[grid.T]: seconds that the prompt tells before each temporal patch; empty where it tells none.</summary>
+    public IReadOnlyList<double> PatchTimes { get; init; } = [];
+}
 
 /// <summary>A medium ready for the vision tower. Owns its patches.</summary>
 public sealed class PreparedMedia(MediaKind kind, MediaPlan plan, AlignedBuffer pixels, int patchWidth, string name)
@@ -133,7 +172,7 @@ public interface IMediaProcessor
 {
     /// <summary>The size, grid and number of tokens a medium would get, without touching its pixels.</summary>
     /// <exception cref="VisionException">The medium cannot be brought to a size the model takes.</exception>
-    MediaPlan Plan(MediaKind kind, int width, int height, int frames, PixelLimits limits);
+    MediaPlan Plan(MediaShape shape, PixelLimits limits);
 
     /// <summary>Turns pixels into the patches the tower takes. Deterministic, CPU only.</summary>
     PreparedMedia Prepare(MediaSource source, PixelLimits limits, WorkerPool pool);

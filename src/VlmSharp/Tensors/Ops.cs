@@ -95,4 +95,10 @@ public abstract class Ops
     /// <param name="name">The name golden cases use: <c>vision.block.0</c>, <c>text.norm</c>, ...</param>
     /// <param name="x">Consumed.</param>
     public virtual Tensor Tap(string name, Tensor x) => x;
+
+    /// <summary>Marks named numbers that decide how a pass runs (an order, bounds): an implementation may look at them.</summary>
+    public virtual void Tap(string name, ReadOnlySpan<int> values) { }
+
+    /// <summary>Marks named numbers that decide how a pass runs (frequencies): an implementation may look at them.</summary>
+    public virtual void Tap(string name, ReadOnlySpan<float> values) { }
 }

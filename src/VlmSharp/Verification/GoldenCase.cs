@@ -4,6 +4,7 @@ using VlmSharp.Formats;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
 using VlmSharp.Text.Templates;
+using VlmSharp.Vision;
 
 namespace VlmSharp.Verification;
 
@@ -67,6 +68,7 @@ public sealed class GoldenCase
         }
 
         Checkpoint = Path.GetFullPath(Path.Combine(directory, json.Text("checkpoint")));
+        ChatTemplate = json.Has("chat_template") ? Path.Combine(directory, json.Text("chat_template")) : null;
         Tolerance = json.Number("tolerance", 0, 1);
         Requests = [.. json.Objects("requests", 10_000).Select(ReadRequest)];
         Batches = json.Has("batches") ? ReadBatches(json) : [];
@@ -82,6 +84,9 @@ public sealed class GoldenCase
 
     /// <summary>The checkpoint's directory.</summary>
     public string Checkpoint { get; }
+
+    /// <summary>A template that replaces the checkpoint's; null where its own is meant.</summary>
+    public string? ChatTemplate { get; }
 
     /// <summary>Allowed max |a - b| / max |b| of a tensor.</summary>
     public double Tolerance { get; }
@@ -146,7 +151,11 @@ public sealed class GoldenCase
             case "video":
                 string[] frames = json.Texts("frames", 10_000);
                 double? rate = json.Has("fps") ? json.Number("fps", 0, 1e6) : null;
-                return new ChatMedia(MediaSource.Video([.. frames.Select(Decode)], rate, frames[0]), limits);
+                // With indices the rate is that of the film the frames were taken from.
+                double[]? times = json.Has("frame_indices")
+                    ? [.. json.Ints("frame_indices", 10_000, 0).Select(i => i / (rate ?? FrameTimes.DefaultRate))]
+                    : null;
+                return new ChatMedia(MediaSource.Video([.. frames.Select(Decode)], rate, frames[0], times), limits);
             default:
                 throw json.Error("type", $"is '{type}', expected text, image or video");
         }

@@ -16,6 +16,12 @@ public readonly record struct MediaSpan(
     float TokensPerSecond = 1
 )
 {
+    /// <summary>Which medium of the prompt it shows, counted from 0.</summary>
+    public int Medium { get; init; }
+
+    /// <summary>The first of that medium's features it takes: more than 0 where a video comes in several spans.</summary>
+    public int FirstFeature { get; init; }
+
     /// <summary>Its number of tokens.</summary>
     public int Tokens => Grid.MergedTokens(MergeSize);
 }

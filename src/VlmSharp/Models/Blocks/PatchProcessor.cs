@@ -57,35 +57,58 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
         }
     }
 
+    /// <summary>How the model learns when the frames of a video happen.</summary>
+    public VideoTime Time { get; init; }
+
+    /// <summary>Rotary positions per second, where <see cref="Time"/> is <see cref="VideoTime.Positions"/>.</summary>
+    public float TokensPerSecond { get; init; } = 1;
+
     /// <inheritdoc/>
     public double SmallestStd => image.Std.Concat(video.Std).Min();
 
     /// <inheritdoc/>
-    public MediaPlan Plan(MediaKind kind, int width, int height, int frames, PixelLimits limits)
+    public MediaPlan Plan(MediaShape shape, PixelLimits limits)
     {
-        PatchConfig config = Limited(kind, limits);
-        GridThw grid = PatchBuilder.Plan(width, height, frames, config);
-        return new MediaPlan(
-            width,
-            height,
+        PatchConfig config = Limited(shape.Kind, limits);
+        GridThw grid = PatchBuilder.Plan(shape.Width, shape.Height, shape.Frames, config);
+        MediaPlan plan = new(
+            shape.Width,
+            shape.Height,
             grid.W * config.PatchSize,
             grid.H * config.PatchSize,
             grid,
             config.MergeSize,
             grid.MergedTokens(config.MergeSize)
         );
+        if (shape.Kind == MediaKind.Image || Time == VideoTime.Counted)
+        {
+            return plan;
+        }
+
+        double rate = shape.FramesPerSecond ?? FrameTimes.DefaultRate;
+        if (Time == VideoTime.Positions)
+        {
+            return plan with
+            {
+                SecondsPerPatch = (float)(config.TemporalPatchSize / rate),
+                TokensPerSecond = TokensPerSecond,
+            };
+        }
+
+        IReadOnlyList<double> times = shape.Times ?? [.. Enumerable.Range(0, shape.Frames).Select(i => i / rate)];
+        return plan with { PatchTimes = FrameTimes.OfPatches(times, config.TemporalPatchSize) };
     }
 
     /// <inheritdoc/>
     public PreparedMedia Prepare(MediaSource source, PixelLimits limits, WorkerPool pool)
     {
-        (int width, int height) = (source.Frames[0].Width, source.Frames[0].Height);
         PatchConfig config = Limited(source.Kind, limits);
-        MediaPlan plan = Plan(source.Kind, width, height, source.Frames.Count, limits);
+        MediaPlan plan = Plan(source.Shape, limits);
         int patchWidth = config.PatchLength;
         AlignedBuffer pixels = new((long)plan.Grid.Patches * patchWidth * sizeof(float));
         PreparedMedia prepared = new(source.Kind, plan, pixels, patchWidth, source.Name);
         ReadOnlyMemory<byte>[] frames = [.. source.Frames.Select(f => f.Memory)];
+        (int width, int height) = (source.Shape.Width, source.Shape.Height);
         PatchBuilder.Build(frames, width, height, config, plan.Grid, prepared.Pixels.Data, pool);
         return prepared;
     }
@@ -99,4 +122,17 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
             MaxPixels = limits.MaxPixels ?? config.MaxPixels,
         };
     }
+}
+
+/// <summary>How a model learns when the frames of a video happen.</summary>
+public enum VideoTime
+{
+    /// <summary>Not at all: temporal patches are counted (Qwen2-VL).</summary>
+    Counted,
+
+    /// <summary>From rotary positions that are proportional to seconds (Qwen2.5-VL).</summary>
+    Positions,
+
+    /// <summary>From text before each temporal patch (Qwen3-VL).</summary>
+    Announced,
 }
