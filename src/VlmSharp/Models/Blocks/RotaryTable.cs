@@ -26,13 +26,20 @@ public static class RotaryTable
     /// <param name="frequencies">[pairs]</param>
     /// <param name="cos">[pairs]</param>
     /// <param name="sin">[pairs]</param>
-    public static void Write(int position, ReadOnlySpan<float> frequencies, Span<float> cos, Span<float> sin)
+    /// <param name="amplitude">Multiplies both: <see cref="YarnScaling.Amplitude"/>.</param>
+    public static void Write(
+        int position,
+        ReadOnlySpan<float> frequencies,
+        Span<float> cos,
+        Span<float> sin,
+        float amplitude = 1
+    )
     {
         for (int i = 0; i < frequencies.Length; i++)
         {
             (double s, double c) = Math.SinCos((float)position * frequencies[i]);
-            cos[i] = (float)c;
-            sin[i] = (float)s;
+            cos[i] = (float)c * amplitude;
+            sin[i] = (float)s * amplitude;
         }
     }
 
