@@ -177,6 +177,15 @@ public sealed class JsonObjectReader
     /// <summary>The field as it is, for shapes no method here has. Its strings are known to be well-formed.</summary>
     public JsonElement Raw(string name) => Required(name, "a value");
 
+    /// <summary>Refuses a string field that is there and is none of those implemented.</summary>
+    public void Require(string name, params ReadOnlySpan<string> known)
+    {
+        if (Has(name) && !known.Contains(Text(name)))
+        {
+            throw Error(name, $"is '{Text(name)}', only {string.Join(" or ", known!)} is implemented");
+        }
+    }
+
     /// <summary>An error about a field, for checks of the caller: <c>file: field 'path.name' message</c>.</summary>
     /// <param name="name">The field, without this object's path.</param>
     /// <param name="message">Continues the sentence: <c>is 7, expected a divisor of hidden_size 48</c>.</param>

@@ -15,6 +15,7 @@ public static class ModelRegistry
     static readonly Dictionary<string, Entry> Architectures = new()
     {
         [Qwen2VL.Architecture] = new(typeof(Qwen2VL), Qwen2VL.Describe, Qwen2VL.FromCheckpoint),
+        [Qwen25VL.Architecture] = new(typeof(Qwen25VL), Qwen25VL.Describe, Qwen25VL.FromCheckpoint),
     };
 
     /// <summary>Names as they stand in <c>config.json</c>.</summary>

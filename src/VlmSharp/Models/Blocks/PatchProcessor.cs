@@ -15,18 +15,26 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
     /// <param name="patchSize">What the tower's config says.</param>
     /// <param name="temporalPatchSize">What the tower's config says.</param>
     /// <param name="mergeSize">What the tower's config says.</param>
+    /// <param name="time">How the model learns when the frames of a video happen.</param>
+    /// <param name="tokensPerSecond">Rotary positions per second, where it learns it from those.</param>
     public static PatchProcessor FromCheckpoint(
         Checkpoint checkpoint,
         int patchSize,
         int temporalPatchSize,
-        int mergeSize
+        int mergeSize,
+        VideoTime time = VideoTime.Counted,
+        float tokensPerSecond = 1
     )
     {
         const string file = "preprocessor_config.json";
         PatchConfig image = Read(checkpoint.Processor ?? throw new CheckpointException(file, "is missing"), file);
         PatchConfig video = checkpoint.VideoProcessor is { } own ? Read(own, "video_" + file) : image;
         // The reference resizes pictures with Pillow and the frames of videos with torchvision.
-        return new PatchProcessor(image, video with { Arithmetic = ResampleArithmetic.Torch });
+        return new PatchProcessor(image, video with { Arithmetic = ResampleArithmetic.Torch })
+        {
+            Time = time,
+            TokensPerSecond = tokensPerSecond,
+        };
 
         PatchConfig Read(ProcessorConfig config, string name)
         {

@@ -86,6 +86,15 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         return values;
     }
 
+    /// <summary>Frees the weights of several maps.</summary>
+    public static void DisposeAll(params ReadOnlySpan<Linear> linears)
+    {
+        foreach (Linear linear in linears)
+        {
+            linear.Dispose();
+        }
+    }
+
     void Count(CheckpointTensor tensor)
     {
         done += tensor.Count;

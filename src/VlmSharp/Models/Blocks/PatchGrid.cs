@@ -1,0 +1,63 @@
+using VlmSharp.Tensors;
+using VlmSharp.Vision;
+
+namespace VlmSharp.Models.Blocks;
+
+/// <summary>Patches of a vision tower in their order: (t, h / merge, w / merge, merge, merge).</summary>
+public static class PatchGrid
+{
+    const double Theta = 10000;
+
+    /// <summary>Rotary angles of every patch: the first half of a head's pairs turns by its row, the second half by its column.</summary>
+    /// <param name="ops">Where they live.</param>
+    /// <param name="headDim">Width of a head of the tower; a multiple of 4.</param>
+    /// <param name="merge">Patches per side of a token.</param>
+    /// <param name="grids">One for each medium.</param>
+    /// <returns>[patches]</returns>
+    public static Rotary Rotary(Ops ops, int headDim, int merge, ReadOnlySpan<GridThw> grids)
+    {
+        int patches = 0;
+        foreach (GridThw grid in grids)
+        {
+            patches += grid.Patches;
+        }
+
+        float[] frequencies = RotaryTable.Frequencies(headDim / 2, Theta);
+        int pairs = frequencies.Length;
+        Rotary rotary = RotaryTable.Allocate(ops, patches, headDim);
+        int patch = 0;
+        foreach (GridThw grid in grids)
+        {
+            for (int t = 0; t < grid.T; t++)
+            {
+                // Groups of merge x merge neighbours, row by row.
+                for (int inFrame = 0; inFrame < grid.H * grid.W; inFrame++, patch++)
+                {
+                    int group = inFrame / (merge * merge);
+                    int inGroup = inFrame % (merge * merge);
+                    int row = (group / (grid.W / merge) * merge) + (inGroup / merge);
+                    int column = (group % (grid.W / merge) * merge) + (inGroup % merge);
+                    Span<float> cos = rotary.Cos.Row(patch);
+                    Span<float> sin = rotary.Sin.Row(patch);
+                    RotaryTable.Write(row, frequencies, cos[..pairs], sin[..pairs]);
+                    RotaryTable.Write(column, frequencies, cos[pairs..], sin[pairs..]);
+                }
+            }
+        }
+
+        return rotary;
+    }
+
+    /// <summary>Patches of each frame pair, which are a sequence of their own: patches of different times do not see each other.</summary>
+    /// <returns>[sum of grid.T], whose sum is the number of patches.</returns>
+    public static int[] FrameLengths(ReadOnlySpan<GridThw> grids)
+    {
+        List<int> lengths = [];
+        foreach (GridThw grid in grids)
+        {
+            lengths.AddRange(Enumerable.Repeat(grid.H * grid.W, grid.T));
+        }
+
+        return [.. lengths];
+    }
+}
