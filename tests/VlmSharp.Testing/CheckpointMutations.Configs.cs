@@ -63,6 +63,10 @@ public static partial class CheckpointMutations
     // These need the model: it knows which fields it reads and which tensors follow from them.
     static List<CheckpointMutation> ModelConfig(JsonObject config, string text)
     {
+        int vocabulary = (text.Length > 0 ? config["text_config"]! : config)["vocab_size"]!.GetValue<int>();
+        // The tower's width has another name from Qwen2.5-VL on.
+        JsonObject vision = config["vision_config"]!.AsObject();
+        string width = vision.ContainsKey("embed_dim") ? "vision_config.embed_dim" : "vision_config.hidden_size";
         string[] counts =
         [
             $"{text}hidden_size",
@@ -71,7 +75,8 @@ public static partial class CheckpointMutations
             $"{text}num_attention_heads",
             $"{text}num_key_value_heads",
             "vision_config.depth",
-            "vision_config.embed_dim",
+            width,
+            .. Present("intermediate_size", "out_hidden_size", "window_size"),
             "vision_config.num_heads",
             "vision_config.patch_size",
             "vision_config.spatial_merge_size",
@@ -94,13 +99,30 @@ public static partial class CheckpointMutations
         foreach (string token in (string[])["image_token_id", "video_token_id", "vision_start_token_id"])
         {
             all.AddRange(
-                Rows("config.json", LoadStage.Model, token, "-1", "1.5", "\"432\"", "2147483648", "[432]", "448")
+                Rows(
+                    "config.json",
+                    LoadStage.Model,
+                    token,
+                    "-1",
+                    "1.5",
+                    "\"432\"",
+                    "2147483648",
+                    "[432]",
+                    $"{vocabulary}"
+                )
             );
         }
 
         foreach (string path in (string[])[$"{text}rms_norm_eps", $"{text}rope_theta"])
         {
             all.AddRange(Rows("config.json", LoadStage.Model, path, [.. NoNumber, "-1"]));
+        }
+
+        foreach (string path in Present("fullatt_block_indexes"))
+        {
+            all.AddRange(
+                Rows("config.json", LoadStage.Model, path, "1", "\"1\"", "[-1]", "[0.5]", "[1000]", "[\"1\"]")
+            );
         }
 
         string section = $"{text}rope_scaling.mrope_section";
@@ -142,10 +164,11 @@ public static partial class CheckpointMutations
                     ($"{text}vocab_size", 1),
                     ("vision_config.depth", 1),
                     ("vision_config.depth", -1),
-                    ("vision_config.embed_dim", 8),
+                    (width, 8),
                     ("vision_config.patch_size", 1),
                     ("vision_config.temporal_patch_size", 1),
                     ("vision_config.spatial_merge_size", 1),
+                    .. Present("intermediate_size", "out_hidden_size").Select(path => (path, 1)),
                 ]
         )
         {
@@ -160,6 +183,9 @@ public static partial class CheckpointMutations
         }
 
         return all;
+
+        IEnumerable<string> Present(params IEnumerable<string> fields) =>
+            fields.Where(vision.ContainsKey).Select(field => $"vision_config.{field}");
     }
 
     static IEnumerable<CheckpointMutation> GenerationConfig(JsonObject config, string text)

@@ -11,7 +11,7 @@ namespace VlmSharp.Tests.Formats;
 public sealed class MutationTests(MutationTests.Copies copies) : IClassFixture<MutationTests.Copies>
 {
     /// <summary>A flat config with one f32 file, and a nested one with bf16 shards.</summary>
-    static readonly string[] Originals = ["qwen2-vl/checkpoint", "qwen2-vl-tied-bf16/checkpoint"];
+    static readonly string[] Originals = ["qwen2-vl/checkpoint", "qwen2-vl-tied-bf16/checkpoint", "qwen2.5-vl/checkpoint"];
 
     // Besides CheckpointException.
     static readonly Type[] Errors = [typeof(TemplateException)];
@@ -58,6 +58,7 @@ public sealed class MutationTests(MutationTests.Copies copies) : IClassFixture<M
     [Theory]
     [InlineData("qwen2-vl/checkpoint")]
     [InlineData("qwen2-vl-tied-bf16/checkpoint")]
+    [InlineData("qwen2.5-vl/checkpoint")]
     public void After_all_mutations_the_copy_is_whole_again(string original)
     {
         using CheckpointCopy copy = new(Goldens.Local(original));

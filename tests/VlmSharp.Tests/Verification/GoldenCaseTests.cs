@@ -12,11 +12,15 @@ public sealed class GoldenCaseTests
     [Theory]
     [InlineData("qwen2-vl")]
     [InlineData("qwen2-vl-tied-bf16")]
+    [InlineData("qwen2.5-vl")]
     public void A_case_of_the_repository_is_within_tolerance(string name) => Verify(Goldens.Local(name));
 
     [Theory]
     [InlineData("qwen2-vl")]
     [InlineData("qwen2-vl-tied-bf16")]
+    [InlineData("qwen2.5-vl")]
+    [InlineData("qwen2.5-vl-bf16")]
+    [InlineData("qwen2.5-vl-yarn")]
     public void A_whole_case_is_within_tolerance(string name) => Verify(Goldens.Shared($"golden/{name}"));
 
     [Fact]
