@@ -20,6 +20,8 @@ public static class KernelTables
             SwiGlu.Variants,
             Gelu.Variants,
             QuickGelu.Variants,
+            GeluTanh.Variants,
+            Add.Variants,
             Imaging.HorizontalPass.Variants,
             Imaging.VerticalPass.Variants,
         ];

@@ -11,6 +11,9 @@ public static partial class Reference
     /// <summary>x * (1 + erf(x / sqrt 2)) / 2, without the cancellation for negative x.</summary>
     public static double Gelu(double x) => x * Erfc(-x / Math.Sqrt(2)) / 2;
 
+    /// <summary>x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, without the cancellation for negative x.</summary>
+    public static double GeluTanh(double x) => x * Sigmoid(Math.Sqrt(8 / Math.PI) * (x + (0.044715 * x * x * x)));
+
     /// <summary>The complementary error function: Maclaurin series near zero, continued fraction in the tail; about 1e-12 relative.</summary>
     public static double Erfc(double z)
     {

@@ -37,6 +37,13 @@ public sealed class ReferenceOps : Ops
         return x;
     }
 
+    public override Tensor AddRows(Tensor x, int firstRow, Tensor rows)
+    {
+        Tensor target = x.Slice(firstRow, rows.Rows);
+        target.CopyFrom(Map(target, rows, (a, b) => a + b));
+        return x;
+    }
+
     public override Tensor TakeRows(Tensor x, ReadOnlySpan<int> indices)
     {
         Tensor y = Allocate(indices.Length, x.Width);
@@ -83,6 +90,18 @@ public sealed class ReferenceOps : Ops
             {
                 y.Row(row)[i] = (float)(x.Row(row)[i] * scale * weight.Values[i]);
             }
+        }
+
+        return y;
+    }
+
+    public override Tensor RmsNormHeads(Tensor x, Vector weight, float epsilon)
+    {
+        int width = weight.Values.Length;
+        Tensor y = Allocate(x.Rows, x.Width);
+        for (int at = 0; at < x.Width; at += width)
+        {
+            y.Columns(at, width).CopyFrom(RmsNorm(x.Columns(at, width), weight, epsilon));
         }
 
         return y;
@@ -135,6 +154,8 @@ public sealed class ReferenceOps : Ops
     public override Tensor QuickGelu(Tensor x) => Map(x, x, (v, _) => v * Reference.Sigmoid(1.702 * v));
 
     public override Tensor Gelu(Tensor x) => Map(x, x, (v, _) => Reference.Gelu(v));
+
+    public override Tensor GeluTanh(Tensor x) => Map(x, x, (v, _) => Reference.GeluTanh(v));
 
     public override Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths)
     {

@@ -38,7 +38,30 @@ public static unsafe partial class RmsNorm
         int width,
         float epsilon,
         WorkerPool pool
-    ) => Apply(Variants.Active, x, xStride, weight, y, yStride, rows, width, epsilon, pool);
+    ) => Apply(Variants.Active, x, xStride, weight, y, yStride, rows, heads: 1, width, epsilon, pool);
+
+    /// <summary>Normalises every head of every row on its own: the query and key norms of Qwen3 and others.</summary>
+    /// <param name="x">[rows, heads, headDim]; within a row the heads are contiguous.</param>
+    /// <param name="xStride">Elements from one row of x to the next, at least heads * headDim.</param>
+    /// <param name="weight">[headDim]; all heads share it.</param>
+    /// <param name="y">[rows, heads, headDim]; may be x itself.</param>
+    /// <param name="yStride">Elements from one row of y to the next.</param>
+    /// <param name="rows">Number of rows; 0 is allowed.</param>
+    /// <param name="heads">Heads per row.</param>
+    /// <param name="epsilon">Added to the mean square.</param>
+    /// <param name="pool">Shares the rows when there are enough.</param>
+    /// <exception cref="ArgumentException">A span is too short, or rows of it overlap.</exception>
+    public static void ApplyToHeads(
+        ReadOnlySpan<float> x,
+        int xStride,
+        ReadOnlySpan<float> weight,
+        Span<float> y,
+        int yStride,
+        int rows,
+        int heads,
+        float epsilon,
+        WorkerPool pool
+    ) => Apply(Variants.Active, x, xStride, weight, y, yStride, rows, heads, weight.Length, epsilon, pool);
 
     internal static void Apply(
         RmsNormKernel kernel,
@@ -48,13 +71,15 @@ public static unsafe partial class RmsNorm
         Span<float> y,
         int yStride,
         int rows,
+        int heads,
         int width,
         float epsilon,
         WorkerPool pool
     )
     {
-        RowMatrix.Check(x.Length, xStride, rows, width);
-        RowMatrix.Check(y.Length, yStride, rows, width);
+        int rowWidth = checked(heads * width);
+        RowMatrix.Check(x.Length, xStride, rows, rowWidth);
+        RowMatrix.Check(y.Length, yStride, rows, rowWidth);
         RowMatrix.CheckVector(weight.Length, width);
         fixed (float* xStart = x)
         fixed (float* weightStart = weight)
@@ -68,10 +93,11 @@ public static unsafe partial class RmsNorm
                 Y = yStart,
                 XStride = xStride,
                 YStride = yStride,
+                Heads = heads,
                 Width = width,
                 Epsilon = epsilon,
             };
-            RowMatrix.ForRows(body, rows, width, pool);
+            RowMatrix.ForRows(body, rows, rowWidth, pool);
         }
     }
 
@@ -98,9 +124,17 @@ public static unsafe partial class RmsNorm
         internal float* Y;
         internal int XStride;
         internal int YStride;
+        internal int Heads;
         internal int Width;
         internal float Epsilon;
 
-        public readonly void Run(nint row) => Kernel(X + (row * XStride), Weight, Y + (row * YStride), Width, Epsilon);
+        public readonly void Run(nint row)
+        {
+            for (nint head = 0; head < Heads; head++)
+            {
+                nint at = head * Width;
+                Kernel(X + (row * XStride) + at, Weight, Y + (row * YStride) + at, Width, Epsilon);
+            }
+        }
     }
 }

@@ -48,6 +48,19 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     }
 
     /// <inheritdoc/>
+    public override Tensor AddRows(Tensor x, int firstRow, Tensor rows)
+    {
+        Tensor y = x.Slice(firstRow, rows.Rows);
+        if (rows.Width != x.Width)
+        {
+            throw new ArgumentException($"Rows of {rows.Width} cannot be added to rows of {x.Width}.");
+        }
+
+        Kernels.Add.Apply(y.Data, y.Stride, rows.Data, rows.Stride, y.Data, y.Stride, y.Rows, y.Width, Pool);
+        return x;
+    }
+
+    /// <inheritdoc/>
     public override Tensor TakeRows(Tensor x, ReadOnlySpan<int> indices)
     {
         Tensor y = Allocate(indices.Length, x.Width);
@@ -95,6 +108,14 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     }
 
     /// <inheritdoc/>
+    public override Tensor RmsNormHeads(Tensor x, Vector weight, float epsilon)
+    {
+        int heads = x.Width / weight.Values.Length;
+        Kernels.RmsNorm.ApplyToHeads(x.Data, x.Stride, weight.Values, x.Data, x.Stride, x.Rows, heads, epsilon, Pool);
+        return x;
+    }
+
+    /// <inheritdoc/>
     public override Tensor LayerNorm(Tensor x, Vector weight, Vector bias, float epsilon)
     {
         Tensor y = Allocate(x.Rows, x.Width);
@@ -135,6 +156,13 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     public override Tensor QuickGelu(Tensor x)
     {
         Kernels.QuickGelu.Apply(x.Data, x.Stride, x.Data, x.Stride, x.Rows, x.Width, Pool);
+        return x;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor GeluTanh(Tensor x)
+    {
+        Kernels.GeluTanh.Apply(x.Data, x.Stride, x.Data, x.Stride, x.Rows, x.Width, Pool);
         return x;
     }
 

@@ -28,6 +28,21 @@ public abstract class Ops
     /// <param name="rows">[count, width]: what takes their place.</param>
     public abstract Tensor ReplaceRows(Tensor x, int firstRow, Tensor rows);
 
+    /// <summary><paramref name="x"/> with rows of another tensor added to its rows from <paramref name="firstRow"/> on.</summary>
+    /// <param name="x">Consumed.</param>
+    /// <param name="firstRow">First row that something is added to.</param>
+    /// <param name="rows">[count, width]: what is added.</param>
+    public abstract Tensor AddRows(Tensor x, int firstRow, Tensor rows);
+
+    /// <summary>The sum of two tensors of one shape.</summary>
+    /// <param name="x">Consumed.</param>
+    /// <param name="y">[rows, width], as <paramref name="x"/>.</param>
+    /// <exception cref="ArgumentException">The shapes differ.</exception>
+    public Tensor Add(Tensor x, Tensor y) =>
+        x.Rows == y.Rows
+            ? AddRows(x, 0, y)
+            : throw new ArgumentException($"[{y.Rows}, {y.Width}] cannot be added to [{x.Rows}, {x.Width}].");
+
     /// <summary>The listed rows, in their order: [indices, width].</summary>
     public abstract Tensor TakeRows(Tensor x, ReadOnlySpan<int> indices);
 
@@ -42,6 +57,12 @@ public abstract class Ops
 
     /// <summary>x / sqrt(mean(x^2) + epsilon) * weight, by rows.</summary>
     public abstract Tensor RmsNorm(Tensor x, Vector weight, float epsilon);
+
+    /// <summary><see cref="RmsNorm"/> of every head on its own.</summary>
+    /// <param name="x">[rows, heads * headDim]; consumed.</param>
+    /// <param name="weight">[headDim]: the heads share it, and its length tells their width.</param>
+    /// <param name="epsilon">Added to the mean square.</param>
+    public abstract Tensor RmsNormHeads(Tensor x, Vector weight, float epsilon);
 
     /// <summary>(x - mean) / sqrt(variance + epsilon) * weight + bias, by rows, with the biased variance.</summary>
     public abstract Tensor LayerNorm(Tensor x, Vector weight, Vector bias, float epsilon);
@@ -62,6 +83,10 @@ public abstract class Ops
     /// <summary>x * (1 + erf(x / sqrt(2))) / 2.</summary>
     /// <param name="x">Consumed.</param>
     public abstract Tensor Gelu(Tensor x);
+
+    /// <summary>x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.</summary>
+    /// <param name="x">Consumed.</param>
+    public abstract Tensor GeluTanh(Tensor x);
 
     /// <summary>Attention within packed sequences, every row seeing all rows of its own sequence.</summary>
     /// <param name="q">[rows, heads * headDim]</param>

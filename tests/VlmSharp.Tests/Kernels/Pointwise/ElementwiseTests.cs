@@ -34,6 +34,23 @@ public sealed class ElementwiseTests : IDisposable
             (x, _) => ((x > -5 ? 3e-7 : 7e-7) * Math.Abs(Reference.Gelu(x))) + Underflow,
             (a, _, y, pool) => Gelu.Apply(a.Span, a.Stride, y.Span, y.Stride, y.Rows, y.Width, pool)
         ),
+        new(
+            GeluTanh.Variants,
+            (x, _) => Reference.GeluTanh(x),
+            // The argument of the exponential is rounded to f32, as it is in the reference.
+            (x, _) =>
+                (
+                    (3e-7 + (2.4e-7 * Math.Max(0, -1.5957691 * (x + (0.044715 * x * x * x)))))
+                    * Math.Abs(Reference.GeluTanh(x))
+                ) + Underflow,
+            (a, _, y, pool) => GeluTanh.Apply(a.Span, a.Stride, y.Span, y.Stride, y.Rows, y.Width, pool)
+        ),
+        new(
+            Add.Variants,
+            (a, b) => a + b,
+            (_, _) => 0,
+            (a, b, y, pool) => Add.Apply(a.Span, a.Stride, b.Span, b.Stride, y.Span, y.Stride, y.Rows, y.Width, pool)
+        ),
     ];
 
     readonly WorkerPool pool = new(2);

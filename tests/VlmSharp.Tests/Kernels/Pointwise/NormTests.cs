@@ -28,6 +28,41 @@ public sealed class NormTests : IDisposable
         }
     }
 
+    [Theory, MemberData(nameof(RmsVariants))]
+    public void Every_head_of_a_row_is_normalised_as_a_row_of_its_own(string variant)
+    {
+        const int Rows = 37;
+        foreach ((int heads, int width) in new[] { (1, 128), (3, 32), (5, 7), (2, 80), (16, 1), (7, 33) })
+        {
+            using var x = Draw(Rows, heads * width, (heads * width) + 3, width);
+            using var weight = Draw(1, width, width, width + 1);
+            using var rows = new Strided(
+                Rows * heads,
+                width,
+                width,
+                (r, i) => x.Row(r / heads)[(r % heads * width) + i]
+            );
+            using var expected = new Strided(Rows * heads, width, width);
+            Rms(variant, rows, weight, expected, 1e-6f);
+            Rms(variant, x, weight, x, 1e-6f);
+            Near.SameBits(expected.ToArray(), x.ToArray(), $"{heads} heads of {width}");
+        }
+    }
+
+    [Fact]
+    public void The_public_function_for_heads_takes_their_width_from_the_weight()
+    {
+        using var x = Draw(4, 24, 30, 1);
+        using var weight = Draw(1, 8, 8, 2);
+        using var expected = new Strided(4, 24, 24);
+        Rms(RmsNorm.Variants.ActiveName, x, weight, expected, 1e-6f);
+        RmsNorm.ApplyToHeads(x.Span, x.Stride, weight.Span, x.Span, x.Stride, 4, heads: 3, 1e-6f, pool);
+        Near.SameBits(expected.ToArray(), x.ToArray());
+        Assert.Throws<ArgumentException>(() =>
+            RmsNorm.ApplyToHeads(new float[47], 24, new float[8], new float[48], 24, 2, heads: 3, 1e-6f, pool)
+        );
+    }
+
     [Theory, MemberData(nameof(LayerVariants))]
     public void Layer_norm_matches_double_precision_at_every_width(string variant)
     {
@@ -150,7 +185,8 @@ public sealed class NormTests : IDisposable
             y.Span,
             y.Stride,
             y.Rows,
-            y.Width,
+            heads: y.Width == 0 ? 1 : y.Width / weight.Width,
+            weight.Width,
             epsilon,
             pool
         );
