@@ -37,7 +37,8 @@ public sealed class Tokenizer
 
     /// <summary>Reads the tokenizer of a checkpoint.</summary>
     /// <param name="directory">
-    /// Has <c>tokenizer.json</c>, or <c>vocab.json</c>, <c>merges.txt</c> and <c>tokenizer_config.json</c>. The first form is taken where both are there.
+    /// Has <c>tokenizer.json</c>, or <c>vocab.json</c>, <c>merges.txt</c> and <c>tokenizer_config.json</c>, or <c>qwen.tiktoken</c>. The first form that
+    /// is there is taken.
     /// </param>
     /// <exception cref="Formats.CheckpointException">
     /// A file is missing or damaged, or asks for something that is not implemented and would change ids.

@@ -45,7 +45,22 @@ static class TokenizerFiles
 
         if (!Path.Exists(vocab) || !Path.Exists(merges))
         {
-            throw new CheckpointException(directory, "has neither tokenizer.json nor vocab.json with merges.txt");
+            string ranks = Path.Combine(directory, TiktokenFile.Name);
+            if (!Path.Exists(ranks))
+            {
+                throw new CheckpointException(
+                    directory,
+                    $"has neither tokenizer.json nor vocab.json with merges.txt nor {TiktokenFile.Name}"
+                );
+            }
+
+            string name = config?.Text("tokenizer_class", TiktokenFile.TokenizerClass) ?? TiktokenFile.TokenizerClass;
+            return name == TiktokenFile.TokenizerClass
+                ? TiktokenFile.Read(ranks)
+                : throw config!.Error(
+                    "tokenizer_class",
+                    $"is {Quote.Name(name)}; {TiktokenFile.Name} is read for {TiktokenFile.TokenizerClass}"
+                );
         }
 
         if (config is null)

@@ -107,6 +107,19 @@ sealed class Vocabulary
             used += length;
         }
 
+        /// <summary>Adds an entry by the bytes it stands for.</summary>
+        public void AddBytes(ReadOnlySpan<byte> token, int id)
+        {
+            if (block.Length - used < token.Length)
+            {
+                Array.Resize(ref block, Math.Max(block.Length * 2, used + token.Length));
+            }
+
+            token.CopyTo(block.AsSpan(used));
+            entries.Add((id, used, token.Length, true));
+            used += token.Length;
+        }
+
         /// <summary>Puts the entries in order of id and adds the added tokens.</summary>
         /// <exception cref="CheckpointException">Two entries or tokens contradict each other, or ids are far beyond their number.</exception>
         public Vocabulary Build(IReadOnlyList<AddedToken> added, string addedFile)
