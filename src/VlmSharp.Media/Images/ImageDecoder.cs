@@ -7,7 +7,8 @@ namespace VlmSharp.Media.Images;
 /// <list type="bullet">
 /// <item>The format is told from the content; only the loaders of these formats can run, and they read memory, never files.</item>
 /// <item>The EXIF orientation is applied first: width, height and everything drawn or pointed at later refer to the upright picture.</item>
-/// <item>Alpha is laid over white, with the arithmetic of qwen-vl-utils. Unlike there, this also holds for grey and palette pictures.</item>
+/// <item>Alpha is laid over white, with the arithmetic of qwen-vl-utils. Unlike there, this also holds for grey and palette pictures.
+/// The colours without it are kept beside, for models that drop it.</item>
 /// <item>Grey, palette and CMYK become RGB as in Pillow's <c>convert("RGB")</c>; 16-bit samples keep their high byte.</item>
 /// <item>ICC profiles are not applied; samples are taken as sRGB, as the reference does.</item>
 /// <item>Of an animation or a multi-page file <see cref="Decode"/> reads the first frame (of HEIF the primary picture).
@@ -299,12 +300,8 @@ public static class ImageDecoder
             : (int)Math.Min(height, fit / Band * Band);
 
         Orientation orientation = new(image.Orientation, width, height);
-        byte[] pixels = GC.AllocateUninitializedArray<byte>(checked(3 * width * height));
-        if (partial)
-        {
-            pixels.AsSpan().Fill(255);
-        }
-
+        byte[] pixels = NewPixels();
+        byte[]? withoutAlpha = converter.Alpha ? NewPixels() : null;
         byte[] converted = orientation.IsUpright ? [] : GC.AllocateUninitializedArray<byte>(3 * width * strip);
         whole = true;
         for (int y = 0; y < height; y += strip)
@@ -321,19 +318,40 @@ public static class ImageDecoder
                 break;
             }
 
-            if (orientation.IsUpright)
+            Convert(converter, samples, y, count, pixels);
+            if (withoutAlpha is not null)
             {
-                converter.Convert(samples, pixels.AsSpan(3 * width * y, 3 * width * count));
-            }
-            else
-            {
-                Span<byte> rgb = converted.AsSpan(0, 3 * width * count);
-                converter.Convert(samples, rgb);
-                orientation.Place(rgb, y, pixels);
+                Convert(converter with { DropsAlpha = true }, samples, y, count, withoutAlpha);
             }
         }
 
-        return new(orientation.Width, orientation.Height, pixels);
+        return withoutAlpha is null
+            ? new(orientation.Width, orientation.Height, pixels)
+            : new(orientation.Width, orientation.Height, pixels, withoutAlpha);
+
+        byte[] NewPixels()
+        {
+            byte[] array = GC.AllocateUninitializedArray<byte>(checked(3 * width * height));
+            if (partial)
+            {
+                array.AsSpan().Fill(255);
+            }
+
+            return array;
+        }
+
+        void Convert(PixelConverter to, ReadOnlySpan<byte> samples, int y, int count, byte[] target)
+        {
+            if (orientation.IsUpright)
+            {
+                to.Convert(samples, target.AsSpan(3 * width * y, 3 * width * count));
+                return;
+            }
+
+            Span<byte> rgb = converted.AsSpan(0, 3 * width * count);
+            to.Convert(samples, rgb);
+            orientation.Place(rgb, y, target);
+        }
     }
 
     // The field itself, because vips_image_get_n_pages says 1 where there are 10,000 or more.

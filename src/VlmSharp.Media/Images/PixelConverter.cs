@@ -13,6 +13,9 @@ namespace VlmSharp.Media.Images;
 /// <param name="Wide">16-bit samples in the machine's byte order.</param>
 internal readonly record struct PixelConverter(int Colours, bool Alpha, bool Wide)
 {
+    /// <summary>Drops alpha, as Pillow's <c>convert("RGB")</c> does, where it is laid over white otherwise.</summary>
+    internal bool DropsAlpha { get; init; }
+
     /// <summary>Bytes of a stored pixel.</summary>
     internal int Stride => (Colours + (Alpha ? 1 : 0)) * (Wide ? 2 : 1);
 
@@ -57,11 +60,17 @@ internal readonly record struct PixelConverter(int Colours, bool Alpha, bool Wid
             case (3, false):
                 source.CopyTo(rgb);
                 break;
+            case (3, true) when DropsAlpha:
+                RgbaColours(source, rgb);
+                break;
             case (3, true):
                 RgbaOverWhite(source, rgb);
                 break;
             case (1, false):
                 Grey(source, rgb);
+                break;
+            case (1, true) when DropsAlpha:
+                GreyAlphaColours(source, rgb);
                 break;
             case (1, true):
                 GreyAlphaOverWhite(source, rgb);
@@ -104,6 +113,22 @@ internal readonly record struct PixelConverter(int Colours, bool Alpha, bool Wid
         for (int i = 0, o = 0; i < source.Length; i += 2, o += 3)
         {
             rgb[o] = rgb[o + 1] = rgb[o + 2] = OverWhite(source[i], source[i + 1]);
+        }
+    }
+
+    static void GreyAlphaColours(ReadOnlySpan<byte> source, Span<byte> rgb)
+    {
+        for (int i = 0, o = 0; i < source.Length; i += 2, o += 3)
+        {
+            rgb[o] = rgb[o + 1] = rgb[o + 2] = source[i];
+        }
+    }
+
+    static void RgbaColours(ReadOnlySpan<byte> source, Span<byte> rgb)
+    {
+        for (int i = 0, o = 0; i < source.Length; i += 4, o += 3)
+        {
+            source.Slice(i, 3).CopyTo(rgb[o..]);
         }
     }
 

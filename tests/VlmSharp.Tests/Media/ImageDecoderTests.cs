@@ -6,6 +6,13 @@ namespace VlmSharp.Tests.Media;
 
 public sealed class ImageDecoderTests
 {
+    // EXIF with nothing but orientation 6.
+    static readonly byte[] QuarterTurn =
+    [
+        .. "MM\0*"u8,
+        .. (ReadOnlySpan<byte>)[0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0],
+    ];
+
     public static TheoryData<string> Formats() => new(TestPictures.Formats);
 
     [Theory, MemberData(nameof(Formats))]
@@ -161,19 +168,36 @@ public sealed class ImageDecoderTests
         byte[] rows = [10, 20, 30, 40, 50, 60];
         byte[] png = TestPictures.Png(2, 1, 8, 2, rows, ("tRNS", [0, 10, 0, 20, 0, 30]));
 
-        Assert.Equal([255, 255, 255, 40, 50, 60], ImageDecoder.Decode(png, "key.png").Pixels.ToArray());
+        RgbImage image = ImageDecoder.Decode(png, "key.png");
+        Assert.Equal([255, 255, 255, 40, 50, 60], image.Pixels.ToArray());
+        Assert.Equal(rows, image.WithoutAlpha.ToArray());
         Assert.True(ImageDecoder.ReadInfo(png, "key.png").HasAlpha);
+    }
+
+    [Theory]
+    [InlineData(6, new byte[] { 10, 20, 30, 0, 40, 50, 60, 128 }, new byte[] { 10, 20, 30, 40, 50, 60 })]
+    [InlineData(4, new byte[] { 10, 0, 40, 128 }, new byte[] { 10, 10, 10, 40, 40, 40 })]
+    [InlineData(2, new byte[] { 10, 20, 30, 40, 50, 60 }, new byte[] { 10, 20, 30, 40, 50, 60 })]
+    public void Colours_are_kept_for_models_that_drop_alpha(int colourType, byte[] rows, byte[] colours)
+    {
+        RgbImage image = ImageDecoder.Decode(TestPictures.Png(2, 1, 8, colourType, rows), "alpha.png");
+        Assert.Equal(colours, image.WithoutAlpha.ToArray());
+        Assert.Equal(colourType == 2, image.Pixels.SequenceEqual(image.WithoutAlpha));
+    }
+
+    [Fact]
+    public void Dropping_alpha_follows_the_orientation()
+    {
+        byte[] rows = [10, 20, 30, 0, 40, 50, 60, 128];
+        RgbImage image = ImageDecoder.Decode(TestPictures.Png(2, 1, 8, 6, rows, ("eXIf", QuarterTurn)), "alpha.png");
+        Assert.Equal((1, 2), (image.Width, image.Height));
+        Assert.Equal([10, 20, 30, 40, 50, 60], image.WithoutAlpha.ToArray());
     }
 
     [Fact]
     public void The_orientation_of_a_PNG_counts_too()
     {
-        byte[] exif =
-        [
-            .. "MM\0*"u8,
-            .. (ReadOnlySpan<byte>)[0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0],
-        ];
-        byte[] png = TestPictures.Png(2, 1, 8, 0, [10, 200], ("eXIf", exif));
+        byte[] png = TestPictures.Png(2, 1, 8, 0, [10, 200], ("eXIf", QuarterTurn));
 
         RgbImage image = ImageDecoder.Decode(png, "turned.png");
         Assert.Equal((1, 2), (image.Width, image.Height));
