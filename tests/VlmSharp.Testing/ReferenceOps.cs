@@ -157,19 +157,29 @@ public sealed class ReferenceOps : Ops
 
     public override Tensor GeluTanh(Tensor x) => Map(x, x, (v, _) => Reference.GeluTanh(v));
 
-    public override Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths)
+    public override Tensor CrossAttention(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        ReadOnlySpan<int> queryLengths,
+        ReadOnlySpan<int> keyLengths
+    )
     {
+        CheckLengths(q, k, queryLengths, keyLengths);
         Tensor y = Allocate(q.Rows, q.Width);
-        int first = 0;
-        foreach (int length in lengths)
+        (int query, int key) = (0, 0);
+        for (int sequence = 0; sequence < keyLengths.Length; sequence++)
         {
-            var keys = Enumerable.Range(first, length).Select(i => (k.Row(i).ToArray(), v.Row(i).ToArray())).ToList();
-            for (int row = first; row < first + length; row++)
+            int length = keyLengths[sequence];
+            var keys = Enumerable.Range(key, length).Select(i => (k.Row(i).ToArray(), v.Row(i).ToArray())).ToList();
+            for (int row = query; length > 0 && row < query + queryLengths[sequence]; row++)
             {
                 Attend(q.Row(row), keys, length, shape, y.Row(row));
             }
 
-            first += length;
+            query += queryLengths[sequence];
+            key += length;
         }
 
         return y;

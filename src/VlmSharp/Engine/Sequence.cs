@@ -19,6 +19,7 @@ public sealed class Sequence : IDisposable
     ];
     readonly List<(MediaSpan Span, MediaFeatures Features)> media = [];
     int delta; // position of a token behind the prompt = index + delta
+    int promptTokens; // of the last prompt; the answer's tokens follow them
 
     internal Sequence(InferenceEngine engine) => Engine = engine;
 
@@ -52,7 +53,9 @@ public sealed class Sequence : IDisposable
 
         int[] axes = new int[3 * prompt.Length]; // [3, tokens]
         int newDelta = Engine.Model.Positions(spans, axes);
-        int common = CommonPrefix(prompt, axes, spans, features);
+        int common = Engine.Model.KeepsPrefix(promptTokens, prompt.Length)
+            ? CommonPrefix(prompt, axes, spans, features)
+            : 0;
         Truncate(Math.Min(common, prompt.Length - 1)); // the last token is always computed: its logits are needed
         int kept = Computed;
 
@@ -71,6 +74,7 @@ public sealed class Sequence : IDisposable
         }
 
         delta = newDelta;
+        promptTokens = prompt.Length;
         return kept;
     }
 
@@ -163,7 +167,7 @@ public sealed class Sequence : IDisposable
             }
         }
 
-        step.Placement.Add(CollectionsMarshal.AsSpan(Pages), count, end);
+        step.AddSequence(CollectionsMarshal.AsSpan(Pages), count, end, promptTokens);
     }
 
     internal void Commit(int count) => Computed += count;

@@ -22,6 +22,14 @@ public interface IVisionLanguageModel : IDisposable
     /// <returns>What is added to a later token's index to get its position.</returns>
     int Positions(ReadOnlySpan<MediaSpan> media, Span<int> positions);
 
+    /// <summary>
+    /// Whether keys and values computed for a prompt of one length are those of the same tokens in a prompt of another. They are,
+    /// unless the length of a prompt decides how it is computed.
+    /// </summary>
+    /// <param name="computedFor">Length of the prompt they were computed for.</param>
+    /// <param name="prompt">Length of the prompt that begins with the same tokens.</param>
+    bool KeepsPrefix(int computedFor, int prompt) => true;
+
     /// <summary>One step over the packed rows of all requests.</summary>
     /// <returns>Logits of the rows that asked for them: [step.LogitRows, vocabulary].</returns>
     Tensor Forward(Ops ops, Step step, KvCache cache);
@@ -57,7 +65,7 @@ public sealed record ModelInfo
     /// <summary>The token that stands for a part of a picture.</summary>
     public required int ImageToken { get; init; }
 
-    /// <summary>The token that stands for a part of a video.</summary>
+    /// <summary>The token that stands for a part of a video; -1 where the model takes none.</summary>
     public required int VideoToken { get; init; }
 
     /// <summary>

@@ -15,6 +15,7 @@ public sealed class Step
     ];
     readonly List<int> logitRows = [];
     readonly List<MediaRows> media = [];
+    readonly List<int> promptTokens = [];
 
     /// <summary>[rows]: token ids.</summary>
     public ReadOnlySpan<int> Tokens => CollectionsMarshal.AsSpan(tokens);
@@ -31,6 +32,12 @@ public sealed class Step
     /// <summary>Which rows belong to which sequence and where their keys lie.</summary>
     public KvPlacement Placement { get; } = new();
 
+    /// <summary>[sequences]: for each sequence of <see cref="Placement"/> the length of the prompt it began with.</summary>
+    /// <remarks>
+    /// It stays the same while a prompt is computed in chunks and an answer grows: some models choose their rotary frequencies by it.
+    /// </remarks>
+    public ReadOnlySpan<int> PromptTokens => CollectionsMarshal.AsSpan(promptTokens);
+
     /// <summary>Starts anew, keeping the memory.</summary>
     public void Clear()
     {
@@ -42,7 +49,19 @@ public sealed class Step
 
         logitRows.Clear();
         media.Clear();
+        promptTokens.Clear();
         Placement.Clear();
+    }
+
+    /// <summary>Says that the last <paramref name="rows"/> rows are a sequence's tokens <c>[end - rows, end)</c>.</summary>
+    /// <param name="pages">Its pages; enough for <paramref name="end"/> tokens.</param>
+    /// <param name="rows">Rows added since the sequence before.</param>
+    /// <param name="end">Tokens in the cache after this step.</param>
+    /// <param name="prompt">Tokens of its whole prompt, computed or not.</param>
+    public void AddSequence(ReadOnlySpan<int> pages, int rows, int end, int prompt)
+    {
+        Placement.Add(pages, rows, end);
+        promptTokens.Add(prompt);
     }
 
     /// <summary>Adds a row.</summary>

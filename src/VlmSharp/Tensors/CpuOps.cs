@@ -174,21 +174,31 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
     }
 
     /// <inheritdoc/>
-    public override Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths)
+    public override Tensor CrossAttention(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        ReadOnlySpan<int> queryLengths,
+        ReadOnlySpan<int> keyLengths
+    )
     {
+        CheckLengths(q, k, queryLengths, keyLengths);
         // The kernel reads keys and values from pages, so they are laid into some, each sequence from a page of its own on.
         packed.Clear();
         int pageCount = 0;
-        foreach (int length in lengths)
+        int firstQuery = 0;
+        for (int sequence = 0; sequence < keyLengths.Length; sequence++)
         {
-            int count = KvLayout.PagesFor(length);
+            int count = KvLayout.PagesFor(keyLengths[sequence]);
             pages.Clear();
             for (int i = 0; i < count; i++)
             {
                 pages.Add(pageCount++);
             }
 
-            packed.Add(CollectionsMarshal.AsSpan(pages), length, length);
+            packed.Add(CollectionsMarshal.AsSpan(pages), firstQuery, queryLengths[sequence], 0, keyLengths[sequence]);
+            firstQuery += queryLengths[sequence];
         }
 
         Tensor y = Allocate(q.Rows, q.Width);

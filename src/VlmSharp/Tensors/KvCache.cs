@@ -75,17 +75,26 @@ public sealed class KvPlacement
     /// <param name="pages">Its pages; enough for <paramref name="keyCount"/> tokens.</param>
     /// <param name="queryCount">Rows in this step.</param>
     /// <param name="keyCount">Tokens in the cache after this step.</param>
-    public void Add(ReadOnlySpan<int> pages, int queryCount, int keyCount)
+    public void Add(ReadOnlySpan<int> pages, int queryCount, int keyCount) =>
+        Add(pages, slots.Count, queryCount, keyCount - queryCount, keyCount);
+
+    /// <summary>Adds a sequence whose queries need not be the rows of its new keys.</summary>
+    /// <param name="pages">Its pages; enough for <paramref name="keyCount"/> tokens.</param>
+    /// <param name="firstQuery">First row of its queries.</param>
+    /// <param name="queryCount">Rows of queries.</param>
+    /// <param name="firstKey">Number of keys that are in the pages already; the next rows of keys are stored behind them.</param>
+    /// <param name="keyCount">Keys in the pages after that.</param>
+    public void Add(ReadOnlySpan<int> pages, int firstQuery, int queryCount, int firstKey, int keyCount)
     {
         int needed = KvLayout.PagesFor(keyCount);
         ArgumentOutOfRangeException.ThrowIfLessThan(pages.Length, needed);
-        sequences.Add(new AttentionSequence(slots.Count, queryCount, keyCount, pageTable.Count));
+        sequences.Add(new AttentionSequence(firstQuery, queryCount, keyCount, pageTable.Count));
         foreach (int page in pages[..needed])
         {
             pageTable.Add(page);
         }
 
-        for (int token = keyCount - queryCount; token < keyCount; token++)
+        for (int token = firstKey; token < keyCount; token++)
         {
             slots.Add((pages[token / KvLayout.PageTokens] * KvLayout.PageTokens) + (token % KvLayout.PageTokens));
         }

@@ -95,7 +95,49 @@ public abstract class Ops
     /// <param name="shape">Heads.</param>
     /// <param name="lengths">Rows of each sequence; their sum is the number of rows.</param>
     /// <returns>[rows, heads * headDim]</returns>
-    public abstract Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths);
+    public Tensor FullAttention(Tensor q, Tensor k, Tensor v, AttentionShape shape, ReadOnlySpan<int> lengths) =>
+        CrossAttention(q, k, v, shape, lengths, lengths);
+
+    /// <summary>Attention within packed sequences, every query seeing all keys of its own sequence.</summary>
+    /// <param name="q">[queries, heads * headDim]</param>
+    /// <param name="k">[keys, kvHeads * headDim]</param>
+    /// <param name="v">[keys, kvHeads * headDim]</param>
+    /// <param name="shape">Heads.</param>
+    /// <param name="queryLengths">Queries of each sequence; their sum is the number of rows of q.</param>
+    /// <param name="keyLengths">Keys of each sequence; their sum is the number of rows of k and v.</param>
+    /// <returns>[queries, heads * headDim]; zeros for a sequence without keys.</returns>
+    /// <exception cref="ArgumentException">The lengths do not add up to the rows, or are not of as many sequences.</exception>
+    public abstract Tensor CrossAttention(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        ReadOnlySpan<int> queryLengths,
+        ReadOnlySpan<int> keyLengths
+    );
+
+    /// <summary>Checks what <see cref="CrossAttention"/> says of its lengths.</summary>
+    protected static void CheckLengths(Tensor q, Tensor k, ReadOnlySpan<int> queryLengths, ReadOnlySpan<int> keyLengths)
+    {
+        long queries = 0;
+        long keys = 0;
+        foreach (int length in queryLengths)
+        {
+            queries += length;
+        }
+
+        foreach (int length in keyLengths)
+        {
+            keys += length;
+        }
+
+        if (queryLengths.Length != keyLengths.Length || queries != q.Rows || keys != k.Rows)
+        {
+            throw new ArgumentException(
+                $"{queryLengths.Length} sequences of {queries} queries and {keyLengths.Length} of {keys} keys do not fit {q.Rows} queries and {k.Rows} keys."
+            );
+        }
+    }
 
     /// <summary>Causal attention over the cached keys and values of each sequence, to which k and v are added first.</summary>
     /// <param name="q">[rows, heads * headDim]</param>

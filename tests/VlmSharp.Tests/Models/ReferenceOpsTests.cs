@@ -42,7 +42,7 @@ public sealed class ReferenceOpsTests
             step.WantLogits(step.AddRow(random.Next(400), i, random.Next(i + 1), random.Next(i + 1)));
         }
 
-        step.Placement.Add(pages, length, length);
+        step.AddSequence(pages, length, length, length);
         ModelInfo info = chat.Model.Info;
         using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
         float[] ours = chat.Model.Forward(chat.Ops, step, cache).ToArray();
