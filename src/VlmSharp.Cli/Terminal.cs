@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Spectre.Console;
+using VlmSharp.Chat;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
 using VlmSharp.Kernels;
@@ -40,6 +41,7 @@ static class Terminal
         e
             is CheckpointException
                 or TemplateException
+                or PromptException
                 or MediaException
                 or VisionException
                 or CacheFullException

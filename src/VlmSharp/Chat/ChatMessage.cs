@@ -1,4 +1,5 @@
 using VlmSharp.Models;
+using VlmSharp.Vision;
 
 namespace VlmSharp.Chat;
 
@@ -32,4 +33,19 @@ public sealed record ChatText(string Text) : ChatContent;
 /// <summary>A picture or a video.</summary>
 /// <param name="Source">The pixels.</param>
 /// <param name="Limits">Pixel limits of this medium; the checkpoint's where not given.</param>
-public sealed record ChatMedia(MediaSource Source, PixelLimits Limits = default) : ChatContent;
+public sealed record ChatMedia(MediaSource Source, PixelLimits Limits = default) : ChatContent
+{
+    /// <summary>Sizes and tokens it gets from a model.</summary>
+    /// <exception cref="VisionException">It cannot be brought to a size the model takes; the message has its name.</exception>
+    internal MediaPlan PlanFor(IVisionLanguageModel model)
+    {
+        try
+        {
+            return model.Info.Processor.Plan(Source.Shape, Limits);
+        }
+        catch (VisionException e)
+        {
+            throw new VisionException($"{Source.Name}: {e.Message}");
+        }
+    }
+}

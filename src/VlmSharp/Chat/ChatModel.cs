@@ -30,7 +30,9 @@ public sealed class ChatModel : IDisposable
             );
         }
 
-        Prompts = new PromptBuilder(Template, Tokenizer, Model);
+        Prompts = Model is QwenVL first
+            ? new QwenVLPromptBuilder(Tokenizer, first, Defaults.ChatFormat)
+            : new PromptBuilder(Template!, Tokenizer, Model);
     }
 
     /// <summary>Opens and loads a checkpoint directory.</summary>
@@ -61,8 +63,16 @@ public sealed class ChatModel : IDisposable
         }
     }
 
-    static ChatTemplate ReadTemplate(Checkpoint checkpoint, string? file)
+    /// <summary>The template; null for the one architecture that has none.</summary>
+    static ChatTemplate? ReadTemplate(Checkpoint checkpoint, string? file)
     {
+        if (checkpoint.Architecture == QwenVL.Architecture)
+        {
+            return file is null
+                ? null
+                : throw new CheckpointException(file, $"{QwenVL.Architecture} takes no chat template");
+        }
+
         if (file is not null)
         {
             try
@@ -89,11 +99,11 @@ public sealed class ChatModel : IDisposable
     /// <summary>Text to ids and back.</summary>
     public Tokenizer Tokenizer { get; }
 
-    /// <summary>Messages to text.</summary>
-    public ChatTemplate Template { get; }
+    /// <summary>Messages to text; null where prompts are made without a template.</summary>
+    public ChatTemplate? Template { get; }
 
     /// <summary>Messages to tokens.</summary>
-    public PromptBuilder Prompts { get; }
+    public IPromptBuilder Prompts { get; }
 
     /// <summary>What <c>generation_config.json</c> says.</summary>
     public GenerationConfig Defaults { get; }

@@ -41,7 +41,7 @@ public sealed class Conversation : IDisposable
     /// <summary>Answers a message; message and answer become part of the conversation.</summary>
     /// <param name="message">The new turn.</param>
     /// <param name="options">Sampling and limits.</param>
-    /// <param name="template">Further variables of the template.</param>
+    /// <param name="template">Further variables of the template, or options of the prompt builder.</param>
     /// <param name="onText">Gets pieces of the answer as soon as they are certain.</param>
     /// <param name="cancellation">Ends the answer; what there is of it stays in the conversation.</param>
     /// <exception cref="OperationCanceledException">Cancelled while media were looked at; the conversation stays as it was before.</exception>
@@ -104,6 +104,7 @@ public sealed class Conversation : IDisposable
         SamplingOptions bounded = options with
         {
             MaxNewTokens = Math.Min(options.MaxNewTokens ?? int.MaxValue, ContextTokens - prompt.Tokens.Length),
+            EndTokens = [.. options.EndTokens.Union(prompt.EndTokens)],
         };
         Request request = new(sequence, bounded, chat.Tokenizer, onText);
         watch.Restart();

@@ -7,21 +7,12 @@ using VlmSharp.Vision;
 
 namespace VlmSharp.Chat;
 
-/// <summary>A conversation as the model sees it.</summary>
-/// <param name="Text">The rendered template, one placeholder for each medium.</param>
-/// <param name="Tokens">Token ids, placeholders expanded.</param>
-/// <param name="Media">The media in the order of their placeholders.</param>
-/// <param name="Spans">Where they stand among the tokens, ascending; a video may come in several spans.</param>
-public sealed record Prompt(string Text, int[] Tokens, IReadOnlyList<ChatMedia> Media, MediaSpan[] Spans);
-
 /// <summary>Messages to tokens: chat template, tokenizer, expansion of placeholders.</summary>
 public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IVisionLanguageModel model)
+    : IPromptBuilder
 {
-    /// <summary>Renders and tokenises a conversation.</summary>
-    /// <param name="messages">The turns so far.</param>
-    /// <param name="options">Variables of the template besides the messages; <c>add_generation_prompt</c> is true unless given.</param>
-    /// <exception cref="TemplateException">The template refuses the conversation.</exception>
-    /// <exception cref="VisionException">A medium cannot be brought to a size the model takes.</exception>
+    /// <inheritdoc/>
+    /// <remarks>Options are variables of the template; <c>add_generation_prompt</c> is true unless given.</remarks>
     public Prompt Build(IReadOnlyList<ChatMessage> messages, IReadOnlyDictionary<string, TemplateValue>? options = null)
     {
         TemplateObject variables = new() { ["messages"] = new TemplateList(messages.Select(Describe)) };
@@ -210,16 +201,6 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
         }
     }
 
-    /// <summary>Sizes and tokens of a medium.</summary>
-    public MediaPlan Plan(ChatMedia media)
-    {
-        try
-        {
-            return model.Info.Processor.Plan(media.Source.Shape, media.Limits);
-        }
-        catch (VisionException e)
-        {
-            throw new VisionException($"{media.Source.Name}: {e.Message}");
-        }
-    }
+    /// <inheritdoc/>
+    public MediaPlan Plan(ChatMedia media) => media.PlanFor(model);
 }

@@ -26,6 +26,9 @@ public sealed record GenerationConfig(
 {
     const int MaxStopIds = 256;
 
+    /// <summary>How the first Qwen-VL wants conversations written (<c>chat_format</c>: raw or chatml); null where the file does not say.</summary>
+    public string? ChatFormat { get; init; }
+
     /// <summary>Reads the generation settings.</summary>
     /// <param name="json"><c>generation_config.json</c>, or null where a checkpoint has none.</param>
     /// <param name="model"><c>config.json</c>, whose <c>eos_token_id</c> (or its <c>text_config</c>'s) stands in for an absent one.</param>
@@ -54,7 +57,10 @@ public sealed record GenerationConfig(
             Number("min_p", 0, 1),
             Number("repetition_penalty", 1e-6, 1e6),
             Int("max_new_tokens", 1)
-        );
+        )
+        {
+            ChatFormat = json?.Has("chat_format") == true ? json.Text("chat_format") : null,
+        };
 
         double? Number(string name, double min, double max) =>
             json?.Has(name) == true ? json.Number(name, min, max) : null;

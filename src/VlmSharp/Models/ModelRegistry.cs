@@ -14,6 +14,7 @@ public static class ModelRegistry
 
     static readonly Dictionary<string, Entry> Architectures = new()
     {
+        [QwenVL.Architecture] = new(typeof(QwenVL), QwenVL.Describe, QwenVL.FromCheckpoint),
         [Qwen2VL.Architecture] = new(typeof(Qwen2VL), Qwen2VL.Describe, Qwen2VL.FromCheckpoint),
         [Qwen25VL.Architecture] = new(typeof(Qwen25VL), Qwen25VL.Describe, Qwen25VL.FromCheckpoint),
     };

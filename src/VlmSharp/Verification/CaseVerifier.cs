@@ -136,14 +136,14 @@ public sealed class CaseVerifier : IDisposable
             }
 
             string pixels = video ? "pixel_values_videos" : "pixel_values";
-            float[] theirs = expected.Floats(pixels);
+            float[] theirs = ReferencePatches(expected, pixels, ofKind[0]);
             Pixels(request, pixels, [.. ofKind.SelectMany(m => m.Pixels.ToArray())], theirs);
             if (theirs.Length != ofKind.Sum(m => m.Plan.Grid.Patches) * chat.Model.Info.PatchWidth)
             {
                 return; // of another size: no later stage can be fed with them, and this one has failed
             }
 
-            VerifyTower(request, ofKind, expected, pixels, video, mixed, merged);
+            VerifyTower(request, ofKind, expected, theirs, video, mixed, merged);
         }
 
         VerifyDecoder(request, prompt, [.. media.Select(m => merged[m])], expected);
@@ -153,7 +153,7 @@ public sealed class CaseVerifier : IDisposable
         GoldenCase.Request request,
         PreparedMedia[] media,
         SafetensorsFile expected,
-        string pixels,
+        float[] pixels,
         bool video,
         bool mixed,
         Dictionary<PreparedMedia, Tensor> merged
@@ -169,7 +169,7 @@ public sealed class CaseVerifier : IDisposable
             (name, ours, theirs) => Floats(request.Id, name, ours, theirs, golden.Tolerance),
             (name, ours, theirs) => Tokens(request.Id, name, ours, theirs)
         );
-        Tensor input = Copy(expected.Floats(pixels), media.Sum(m => m.Plan.Grid.Patches));
+        Tensor input = Copy(pixels, media.Sum(m => m.Plan.Grid.Patches));
         ops.Reset();
         Tensor output = chat.Model.Encode(ops, input, [.. media.Select(m => m.Plan.Grid)]);
         int row = 0;
@@ -207,7 +207,7 @@ public sealed class CaseVerifier : IDisposable
             step.AddMedia(span.Start, merged[span.Medium].Slice(span.FirstFeature, span.Tokens));
         }
 
-        step.Placement.Add(pages, prompt.Tokens.Length, prompt.Tokens.Length);
+        step.AddSequence(pages, prompt.Tokens.Length, prompt.Tokens.Length, prompt.Tokens.Length);
         ops.Expect(expected, null, (name, ours, theirs) => Floats(request.Id, name, ours, theirs, golden.Tolerance));
         ops.Reset();
         Tensor logits = chat.Model.Forward(ops, step, cache);
@@ -219,7 +219,7 @@ public sealed class CaseVerifier : IDisposable
             int index = prompt.Tokens.Length + i;
             step.Clear();
             step.WantLogits(step.AddRow(request.AnswerIds[i], index + delta, index + delta, index + delta));
-            step.Placement.Add(pages, 1, index + 1);
+            step.AddSequence(pages, 1, index + 1, prompt.Tokens.Length);
             ops.Reset();
             steps.AddRange(chat.Model.Forward(ops, step, cache).Row(0));
         }
@@ -247,7 +247,7 @@ public sealed class CaseVerifier : IDisposable
     /// <summary>The whole pipeline: our pixels, our features, greedy tokens.</summary>
     void Answer(InferenceEngine engine, GoldenCase.Request[] requests, string label)
     {
-        SamplingOptions greedy = new() { EndTokens = chat.Defaults.StopIds, Repetition = null };
+        SamplingOptions greedy = new() { Repetition = null };
         Request[] running =
         [
             .. requests.Select(r =>
@@ -255,7 +255,11 @@ public sealed class CaseVerifier : IDisposable
                 Prompt prompt = prompts[r.Id];
                 Sequence sequence = engine.CreateSequence();
                 sequence.SetPrompt(prompt.Tokens, prompt.Spans, [.. prompt.Media.Select(m => features[m])]);
-                SamplingOptions options = greedy with { MaxNewTokens = r.MaxNewTokens };
+                SamplingOptions options = greedy with
+                {
+                    MaxNewTokens = r.MaxNewTokens,
+                    EndTokens = [.. chat.Defaults.StopIds.Union(prompt.EndTokens)],
+                };
                 return new Request(sequence, options, chat.Tokenizer);
             }),
         ];
@@ -267,6 +271,39 @@ public sealed class CaseVerifier : IDisposable
             Text(id, $"{label}.text", running[i].Text, requests[i].Answer);
             running[i].Sequence.Dispose();
         }
+    }
+
+    /// <summary>The pixels the reference gave its tower, in rows of patches.</summary>
+    /// <remarks>
+    /// Processors that bring all pictures to one size store <c>[pictures, channels, height, width]</c>, from which the reference's
+    /// convolution takes the patches; here they are rows, picture by picture, in reading order, each as (channel, row, column).
+    /// What the patches leave over at the right and at the bottom no convolution sees.
+    /// </remarks>
+    float[] ReferencePatches(SafetensorsFile expected, string name, PreparedMedia media)
+    {
+        float[] pixels = expected.Floats(name);
+        int[] shape = expected.Tensors.Single(t => t.Name == name).Shape;
+        (int rows, int columns) = (media.Plan.Grid.H, media.Plan.Grid.W);
+        int side = (int)Math.Sqrt(chat.Model.Info.PatchWidth / 3);
+        if (shape is not [int pictures, 3, int height, int width] || height < rows * side || width < columns * side)
+        {
+            return pixels;
+        }
+
+        float[] patches = new float[pictures * rows * columns * 3 * side * side];
+        int at = 0;
+        for (int patch = 0; patch < pictures * rows * columns; patch++)
+        {
+            (int picture, int inside) = Math.DivRem(patch, rows * columns);
+            (int top, int left) = (inside / columns * side, inside % columns * side);
+            for (int line = 0; line < 3 * side; line++, at += side)
+            {
+                int from = (((((picture * 3) + (line / side)) * height) + top + (line % side)) * width) + left;
+                pixels.AsSpan(from, side).CopyTo(patches.AsSpan(at));
+            }
+        }
+
+        return patches;
     }
 
     static Tensor Copy(float[] values, int rows)

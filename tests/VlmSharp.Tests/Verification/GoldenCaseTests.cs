@@ -21,6 +21,8 @@ public sealed class GoldenCaseTests
     [InlineData("qwen2.5-vl")]
     [InlineData("qwen2.5-vl-bf16")]
     [InlineData("qwen2.5-vl-yarn")]
+    [InlineData("qwen-vl")]
+    [InlineData("qwen-vl-bf16")]
     public void A_whole_case_is_within_tolerance(string name) => Verify(Goldens.Shared($"golden/{name}"));
 
     [Fact]

@@ -62,6 +62,74 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         return packed;
     }
 
+    /// <summary>A linear map made of rows of one tensor <c>[rows, inputs]</c> and of its bias, in another order or in part.</summary>
+    /// <param name="weight">Name of the matrix.</param>
+    /// <param name="bias">Name of the bias, [rows].</param>
+    /// <param name="rows">Rows of the tensors.</param>
+    /// <param name="inputs">Width of the input.</param>
+    /// <param name="blocks">First row and number of rows of what becomes the outputs, one block after the other.</param>
+    public Linear Rows(
+        string weight,
+        string bias,
+        int rows,
+        int inputs,
+        params ReadOnlySpan<(int First, int Count)> blocks
+    )
+    {
+        CheckpointTensor tensor = checkpoint.Get(weight, rows, inputs);
+        float[] biases = checkpoint.Get(bias, rows).ToArray();
+        int outputs = 0;
+        foreach ((_, int count) in blocks)
+        {
+            outputs += count;
+        }
+
+        PackedMatrix packed = new(outputs, inputs, tensor.Type);
+        float[] chosen = new float[outputs];
+        int row = 0;
+        foreach ((int first, int count) in blocks)
+        {
+            packed.PackRows(row, count, tensor.Rows(first, count).Bytes, tensor.Type, pool);
+            biases.AsSpan(first, count).CopyTo(chosen.AsSpan(row));
+            row += count;
+        }
+
+        Count(outputs * (inputs + 1L));
+        return new Linear(weight, packed, chosen);
+    }
+
+    /// <summary>A linear map without bias whose tensor is stored <c>[inputs, outputs]</c>, as code has it that computes <c>x @ W</c>.</summary>
+    public Linear Transposed(string name, int inputs, int outputs)
+    {
+        CheckpointTensor tensor = checkpoint.Get(name, inputs, outputs);
+        int size = tensor.Type.Size();
+        ReadOnlySpan<byte> stored = tensor.Bytes;
+        byte[] turned = new byte[stored.Length];
+        for (int input = 0; input < inputs; input++)
+        {
+            for (int output = 0; output < outputs; output++)
+            {
+                int from = ((input * outputs) + output) * size;
+                int to = ((output * inputs) + input) * size;
+                stored.Slice(from, size).CopyTo(turned.AsSpan(to));
+            }
+        }
+
+        PackedMatrix packed = new(outputs, inputs, tensor.Type);
+        packed.PackRows(0, outputs, turned, tensor.Type, pool);
+        Count(tensor.Count);
+        return new Linear(name, packed, []);
+    }
+
+    /// <summary>A table <c>[rows, width]</c> that is added and not multiplied with, widened to f32.</summary>
+    public float[] Table(string name, int rows, int width)
+    {
+        CheckpointTensor tensor = checkpoint.Get(name, rows, width);
+        float[] values = tensor.ToArray();
+        Count(tensor.Count);
+        return values;
+    }
+
     void Pack(PackedMatrix packed, int firstRow, string name, ReadOnlySpan<int> shape)
     {
         CheckpointTensor tensor = checkpoint.Get(name, shape);
@@ -74,7 +142,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
             packed.PackRows(firstRow + row, count, tensor.Rows(row, count).Bytes, tensor.Type, pool);
         }
 
-        Count(tensor);
+        Count(tensor.Count);
     }
 
     float[] Floats(string name, int width)
@@ -82,7 +150,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         CheckpointTensor tensor = checkpoint.Get(name, width);
         float[] values = new float[width];
         tensor.CopyTo(values);
-        Count(tensor);
+        Count(tensor.Count);
         return values;
     }
 
@@ -95,9 +163,9 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         }
     }
 
-    void Count(CheckpointTensor tensor)
+    void Count(long weights)
     {
-        done += tensor.Count;
+        done += weights;
         progress?.Report(total == 0 ? 1 : (double)done / total);
     }
 }

@@ -1,0 +1,37 @@
+using VlmSharp.Formats;
+using VlmSharp.Models;
+using VlmSharp.Text.Templates;
+using VlmSharp.Vision;
+
+namespace VlmSharp.Chat;
+
+/// <summary>Messages to tokens, as an architecture's reference does it.</summary>
+public interface IPromptBuilder
+{
+    /// <summary>Writes and tokenises a conversation.</summary>
+    /// <param name="messages">The turns so far.</param>
+    /// <param name="options">What the checkpoint's template, or its way to write conversations, can be told besides the messages.</param>
+    /// <exception cref="TemplateException">The template refuses the conversation.</exception>
+    /// <exception cref="PromptException">The conversation or an option is nothing this architecture has a form for.</exception>
+    /// <exception cref="CheckpointException">The template does not name the media that it was given.</exception>
+    /// <exception cref="VisionException">A medium cannot be brought to a size the model takes.</exception>
+    Prompt Build(IReadOnlyList<ChatMessage> messages, IReadOnlyDictionary<string, TemplateValue>? options = null);
+
+    /// <summary>Sizes and tokens of a medium.</summary>
+    /// <exception cref="VisionException">It cannot be brought to a size the model takes.</exception>
+    MediaPlan Plan(ChatMedia media);
+}
+
+/// <summary>A conversation as the model sees it.</summary>
+/// <param name="Text">The rendered template, one placeholder for each medium.</param>
+/// <param name="Tokens">Token ids, placeholders expanded.</param>
+/// <param name="Media">The media in the order of their placeholders.</param>
+/// <param name="Spans">Where they stand among the tokens, ascending; a video may come in several spans.</param>
+public sealed record Prompt(string Text, int[] Tokens, IReadOnlyList<ChatMedia> Media, MediaSpan[] Spans)
+{
+    /// <summary>Tokens that end an answer to it, besides those of the generation settings.</summary>
+    public IReadOnlyList<int> EndTokens { get; init; } = [];
+}
+
+/// <summary>A conversation that cannot be written as a prompt of the model.</summary>
+public sealed class PromptException(string message) : Exception(message);
