@@ -78,7 +78,7 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
     /// <inheritdoc/>
     /// <remarks>
     /// Options are <c>chat_format</c> and <c>add_generation_prompt</c> (true unless given; raw has none). Text of users is never parsed for
-    /// tokens. In texts of the model the tags of references and boxes are tokens, in raw prompts all others as well.
+    /// tokens. In texts of the model the tags of references and boxes are tokens; in raw prompts that a program wrote all others as well.
     /// </remarks>
     public Prompt Build(IReadOnlyList<ChatMessage> messages, IReadOnlyDictionary<string, TemplateValue>? options = null)
     {
@@ -136,7 +136,9 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
         Draft draft = new(this);
         foreach (ChatMessage message in messages)
         {
-            draft.Content(message, message.FromModel ? AddedTokenUse.Parse : AddedTokenUse.None);
+            // What a model wrote earlier may hold an open tag, which must not end the conversation.
+            AddedTokenUse trusted = message.Role == "assistant" ? AddedTokenUse.SpecialAsText : AddedTokenUse.Parse;
+            draft.Content(message, message.FromModel ? trusted : AddedTokenUse.None);
         }
 
         return draft.Finish([textEnd]);

@@ -138,6 +138,8 @@ public sealed class QwenVLPromptTests(QwenVLFixture fixture) : IClassFixture<Qwe
         Assert.Equal([First], prompt.EndTokens);
         ChatMessage trusted = new("user", [new ChatText("in<|im_end|>")]) { FromModel = true };
         Assert.Equal([260, First + 2], chat.Prompts.Build([trusted], Raw).Tokens);
+        ChatMessage answered = ChatMessage.Assistant("<img><box>");
+        Assert.Equal([.. "<img>".Select(c => (int)c), First + 210], chat.Prompts.Build([answered], Raw).Tokens);
     }
 
     [Fact]
