@@ -1,3 +1,4 @@
+using VlmSharp.Chat.Replies;
 using VlmSharp.Models;
 using VlmSharp.Vision;
 
@@ -14,6 +15,18 @@ public sealed record ChatMessage(string Role, IReadOnlyList<ChatContent> Content
     /// </summary>
     public bool FromModel { get; init; }
 
+    /// <summary>What the model thought before an answer. The template decides which thoughts of earlier turns the model sees again.</summary>
+    public string? Reasoning { get; init; }
+
+    /// <summary>The calls of tools that an answer ends with.</summary>
+    public IReadOnlyList<ToolCall> ToolCalls { get; init; } = [];
+
+    /// <summary>Of a tool's result: which call it answers, where calls have ids.</summary>
+    public string? ToolCallId { get; init; }
+
+    /// <summary>Of a tool's result: the tool.</summary>
+    public string? Name { get; init; }
+
     /// <summary>A turn of the user.</summary>
     public static ChatMessage User(params IReadOnlyList<ChatContent> content) => new("user", content);
 
@@ -21,7 +34,27 @@ public sealed record ChatMessage(string Role, IReadOnlyList<ChatContent> Content
     public static ChatMessage System(string text) => new("system", [new ChatText(text)]);
 
     /// <summary>An answer the model gave before.</summary>
-    public static ChatMessage Assistant(string text) => new("assistant", [new ChatText(text)]) { FromModel = true };
+    public static ChatMessage Assistant(
+        string text,
+        string? reasoning = null,
+        IReadOnlyList<ToolCall>? toolCalls = null
+    ) =>
+        new("assistant", [new ChatText(text)])
+        {
+            FromModel = true,
+            Reasoning = reasoning,
+            ToolCalls = toolCalls ?? [],
+        };
+
+    /// <summary>What a tool that the model called has returned. Its text stays text, whatever is in it.</summary>
+    /// <param name="content">Text, or text and media.</param>
+    /// <param name="name">The tool, for templates that show it.</param>
+    /// <param name="callId">The id of the call, where it has one.</param>
+    public static ChatMessage ToolResult(
+        IReadOnlyList<ChatContent> content,
+        string? name = null,
+        string? callId = null
+    ) => new("tool", content) { Name = name, ToolCallId = callId };
 }
 
 /// <summary>A part of a message.</summary>

@@ -1,3 +1,4 @@
+using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
 using VlmSharp.Generation;
@@ -101,6 +102,10 @@ public sealed class ChatModel : IDisposable
 
     /// <summary>Messages to text; null where prompts are made without a template.</summary>
     public ChatTemplate? Template { get; }
+
+    /// <summary>How the template tells the model to write calls of tools.</summary>
+    public ToolCallFormat ToolCallFormat =>
+        Template.Source.Contains("<function=") ? ToolCallFormat.Qwen3Coder : ToolCallFormat.Hermes;
 
     /// <summary>Messages to tokens.</summary>
     public IPromptBuilder Prompts { get; }

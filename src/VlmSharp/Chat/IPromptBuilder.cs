@@ -1,3 +1,4 @@
+using VlmSharp.Chat.Replies;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 using VlmSharp.Text.Templates;
@@ -11,11 +12,16 @@ public interface IPromptBuilder
     /// <summary>Writes and tokenises a conversation.</summary>
     /// <param name="messages">The turns so far.</param>
     /// <param name="options">What the checkpoint's template, or its way to write conversations, can be told besides the messages.</param>
-    /// <exception cref="TemplateException">The template refuses the conversation.</exception>
+    /// <param name="tools">Tools that the model may call.</param>
+    /// <exception cref="TemplateException">The template refuses the conversation, or writes nothing about the tools.</exception>
     /// <exception cref="PromptException">The conversation or an option is nothing this architecture has a form for.</exception>
     /// <exception cref="CheckpointException">The template does not name the media that it was given.</exception>
     /// <exception cref="VisionException">A medium cannot be brought to a size the model takes.</exception>
-    Prompt Build(IReadOnlyList<ChatMessage> messages, IReadOnlyDictionary<string, TemplateValue>? options = null);
+    Prompt Build(
+        IReadOnlyList<ChatMessage> messages,
+        IReadOnlyDictionary<string, TemplateValue>? options = null,
+        IReadOnlyList<ToolDefinition>? tools = null
+    );
 
     /// <summary>Sizes and tokens of a medium.</summary>
     /// <exception cref="VisionException">It cannot be brought to a size the model takes.</exception>

@@ -1,4 +1,6 @@
 using System.Text;
+using System.Text.Json;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 using VlmSharp.Text;
@@ -13,16 +15,22 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
 {
     /// <inheritdoc/>
     /// <remarks>Options are variables of the template; <c>add_generation_prompt</c> is true unless given.</remarks>
-    public Prompt Build(IReadOnlyList<ChatMessage> messages, IReadOnlyDictionary<string, TemplateValue>? options = null)
+    public Prompt Build(
+        IReadOnlyList<ChatMessage> messages,
+        IReadOnlyDictionary<string, TemplateValue>? options = null,
+        IReadOnlyList<ToolDefinition>? tools = null
+    )
     {
-        TemplateObject variables = new() { ["messages"] = new TemplateList(messages.Select(Describe)) };
-        variables["add_generation_prompt"] = true;
-        foreach ((string name, TemplateValue value) in options ?? new Dictionary<string, TemplateValue>())
+        RenderedPrompt rendered = template.Render(Variables(messages, options, tools));
+        if (tools?.FirstOrDefault(tool => !rendered.Text.Contains(tool.Name)) is { } unknown)
         {
-            variables[name] = value;
+            throw new TemplateException(
+                template.Name,
+                1,
+                $"the template writes nothing about the tool '{unknown.Name}'; the model was not made to call tools, or its template is for another use"
+            );
         }
 
-        RenderedPrompt rendered = template.Render(variables);
         ChatMedia[] media = [.. messages.SelectMany(m => m.Content).OfType<ChatMedia>()];
         MediaPlan[] plans = [.. media.Select(Plan)];
         (string text, Range[] userText) = (rendered.Text, [.. rendered.UserText]);
@@ -104,13 +112,54 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
         return -1;
     }
 
+    /// <summary>What templates expect to find.</summary>
+    internal static TemplateObject Variables(
+        IReadOnlyList<ChatMessage> messages,
+        IReadOnlyDictionary<string, TemplateValue>? options = null,
+        IReadOnlyList<ToolDefinition>? tools = null
+    )
+    {
+        TemplateObject variables = new()
+        {
+            ["messages"] = new TemplateList(messages.Select(Describe)),
+            ["tools"] = tools is { Count: > 0 } ? new TemplateList(tools.Select(Describe)) : TemplateValue.None,
+            ["documents"] = TemplateValue.None, // defined, as transformers has it
+            ["add_generation_prompt"] = true,
+        };
+        foreach ((string name, TemplateValue value) in options ?? new Dictionary<string, TemplateValue>())
+        {
+            variables[name] = value;
+        }
+
+        return variables;
+    }
+
+    /// <summary>A tool as clients of OpenAI's interface write it. Descriptions may come from anywhere: no special token is recognised in them.</summary>
+    static TemplateValue Describe(ToolDefinition tool)
+    {
+        TemplateObject function = new() { ["name"] = TemplateValue.UserText(tool.Name) };
+        if (tool.Description is { } description)
+        {
+            function["description"] = TemplateValue.UserText(description);
+        }
+
+        if (tool.Parameters.ValueKind != JsonValueKind.Undefined)
+        {
+            function["parameters"] = TemplateValue.From(tool.Parameters, userText: true);
+        }
+
+        return new TemplateObject { ["type"] = "function", ["function"] = function };
+    }
+
     static TemplateValue Describe(ChatMessage message)
     {
         TemplateValue Mark(string text) => message.FromModel ? text : TemplateValue.UserText(text);
 
-        // A message of text alone is a string, as clients send it and as every template reads it.
-        TemplateValue content = message.Content is [ChatText only]
-            ? Mark(only.Text)
+        // A message of text alone is a string, as clients send it and as every template reads it; so is one without content, as an
+        // answer that only calls tools is: some templates stumble over an empty list or none.
+        TemplateValue content =
+            message.Content is [ChatText only] ? Mark(only.Text)
+            : message.Content is [] ? ""
             : new TemplateList(
                 message.Content.Select(part =>
                     (TemplateValue)(
@@ -124,7 +173,44 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
                     )
                 )
             );
-        return new TemplateObject { ["role"] = message.Role, ["content"] = content };
+        TemplateObject described = new() { ["role"] = message.Role, ["content"] = content };
+        if (message.Reasoning is { } reasoning)
+        {
+            described["reasoning_content"] = Mark(reasoning);
+        }
+
+        if (message.ToolCalls.Count > 0)
+        {
+            described["tool_calls"] = new TemplateList(message.ToolCalls.Select(Call));
+        }
+
+        if (message.ToolCallId is { } callId)
+        {
+            described["tool_call_id"] = Mark(callId);
+        }
+
+        if (message.Name is { } tool)
+        {
+            described["name"] = Mark(tool);
+        }
+
+        return described;
+
+        TemplateValue Call(ToolCall call)
+        {
+            TemplateObject function = new()
+            {
+                ["name"] = Mark(call.Name),
+                ["arguments"] = TemplateValue.From(call.Arguments, userText: !message.FromModel),
+            };
+            TemplateObject one = new() { ["type"] = "function", ["function"] = function };
+            if (call.Id is { } id)
+            {
+                one["id"] = Mark(id);
+            }
+
+            return one;
+        }
     }
 
     /// <summary>Replaces each placeholder by as many as its medium has tokens.</summary>

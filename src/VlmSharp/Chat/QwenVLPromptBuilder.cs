@@ -1,4 +1,5 @@
 using System.Text;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 using VlmSharp.Text;
@@ -80,8 +81,17 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
     /// Options are <c>chat_format</c> and <c>add_generation_prompt</c> (true unless given; raw has none). Text of users is never parsed for
     /// tokens. In texts of the model the tags of references and boxes are tokens; in raw prompts that a program wrote all others as well.
     /// </remarks>
-    public Prompt Build(IReadOnlyList<ChatMessage> messages, IReadOnlyDictionary<string, TemplateValue>? options = null)
+    public Prompt Build(
+        IReadOnlyList<ChatMessage> messages,
+        IReadOnlyDictionary<string, TemplateValue>? options = null,
+        IReadOnlyList<ToolDefinition>? tools = null
+    )
     {
+        if (tools is { Count: > 0 })
+        {
+            throw new PromptException("There are tools, but this model was not made to call any.");
+        }
+
         string format = options?.GetValueOrDefault("chat_format")?.ToString() ?? defaultFormat;
         bool answer = options?.GetValueOrDefault("add_generation_prompt")?.IsTrue ?? true;
         return format switch

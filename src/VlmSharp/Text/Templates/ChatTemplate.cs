@@ -14,14 +14,18 @@ public sealed class ChatTemplate
 
     readonly TemplateProgram program;
 
-    ChatTemplate(string name, TemplateProgram program)
+    ChatTemplate(string name, string source, TemplateProgram program)
     {
         Name = name;
+        Source = source;
         this.program = program;
     }
 
     /// <summary>The name shown in errors.</summary>
     public string Name { get; }
+
+    /// <summary>The text of the template.</summary>
+    public string Source { get; }
 
     /// <summary>Parses a template.</summary>
     /// <param name="source">The text of the template.</param>
@@ -33,7 +37,7 @@ public sealed class ChatTemplate
         ArgumentNullException.ThrowIfNull(name);
         try
         {
-            return new ChatTemplate(name, Binder.Bind(Parser.Parse(source)));
+            return new ChatTemplate(name, source, Binder.Bind(Parser.Parse(source)));
         }
         catch (TemplateSyntaxException e)
         {
