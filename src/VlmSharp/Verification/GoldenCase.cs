@@ -1,5 +1,6 @@
 using System.Text.Json;
 using VlmSharp.Chat;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Formats;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
@@ -127,11 +128,27 @@ public sealed class GoldenCase
 
     ChatMessage ReadMessage(JsonObjectReader json)
     {
-        string role = json.Text("role");
+        bool calls = json.Has("tool_calls");
         // The reference tokenises whole conversations with special tokens on, so all of a case's text counts as trusted.
-        return json.Raw("content").ValueKind == JsonValueKind.String
-            ? new ChatMessage(role, [new ChatText(json.Text("content"))]) { FromModel = true }
-            : new ChatMessage(role, [.. json.Objects("content", 1000).Select(ReadPart)]) { FromModel = true };
+        return new ChatMessage(json.Text("role"), ReadContent(json, mayBeAbsent: calls))
+        {
+            FromModel = true,
+            Reasoning = json.Has("reasoning_content") ? json.Text("reasoning_content") : null,
+            ToolCalls = calls ? [.. json.Objects("tool_calls", 1000).Select(ReadCall)] : [],
+            ToolCallId = json.Has("tool_call_id") ? json.Text("tool_call_id") : null,
+            Name = json.Has("name") ? json.Text("name") : null,
+        };
+    }
+
+    ChatContent[] ReadContent(JsonObjectReader json, bool mayBeAbsent) =>
+        mayBeAbsent && !json.Has("content") ? []
+        : json.Raw("content").ValueKind == JsonValueKind.String ? [new ChatText(json.Text("content"))]
+        : [.. json.Objects("content", 1000).Select(ReadPart)];
+
+    static ToolCall ReadCall(JsonObjectReader json)
+    {
+        JsonObjectReader function = json.Object("function");
+        return new ToolCall(function.Text("name"), function.Raw("arguments"), json.Has("id") ? json.Text("id") : null);
     }
 
     ChatContent ReadPart(JsonObjectReader json)
