@@ -14,6 +14,7 @@ public sealed class Request
     readonly TokenStream stream;
     readonly StopStrings stops;
     readonly StopConditions conditions;
+    readonly ThinkingBudget? thinking;
     readonly bool recordLogProbs;
     readonly Action<string>? onText;
     readonly List<AnswerLogProbs> logProbs = [];
@@ -33,6 +34,7 @@ public sealed class Request
         stream = new TokenStream(tokenizer, skipSpecial: false);
         stops = new StopStrings(options.StopStrings);
         conditions = new StopConditions(options, sequence.Tokens.Length);
+        thinking = options.ThinkingBudget is { } budget ? new ThinkingBudget(budget, sequence.Tokens, tokenizer) : null;
         recordLogProbs = options.LogProbs is not null;
         this.onText = onText;
     }
@@ -59,7 +61,7 @@ public sealed class Request
     /// <param name="logits">[vocabulary]</param>
     internal void Advance(ReadOnlySpan<float> logits)
     {
-        int token = sampler.Next(logits);
+        int token = thinking?.Next is { } forced ? sampler.Force(logits, forced) : sampler.Next(logits);
         if (recordLogProbs)
         {
             StepLogProbs step = sampler.LastLogProbs;
@@ -68,9 +70,14 @@ public sealed class Request
 
         FinishReason? ended = conditions.Push(token);
         bool stopped = false;
-        if (ended != FinishReason.Stop && stream.Next(token) is { Length: > 0 } piece)
+        if (ended != FinishReason.Stop)
         {
-            Emit(stops.Push(piece, out stopped));
+            string piece = stream.Next(token);
+            thinking?.Push(piece);
+            if (piece.Length > 0)
+            {
+                Emit(stops.Push(piece, out stopped));
+            }
         }
 
         if (stopped)

@@ -81,7 +81,16 @@ public sealed class Sampler
             );
         }
 
-        int token = pipeline.IsGreedy ? Best(logits) : Random(logits);
+        return Take(pipeline.IsGreedy ? Best(logits) : Random(logits), logits);
+    }
+
+    /// <summary>Adds a token that was not chosen but is given; it takes no random number.</summary>
+    /// <param name="logits">[vocabulary], raw; what the model thought of the token</param>
+    /// <param name="token">The token.</param>
+    internal int Force(ReadOnlySpan<float> logits, int token) => Take(token, logits);
+
+    int Take(int token, ReadOnlySpan<float> logits)
+    {
         if (top is not null)
         {
             double logSumExp = LogProbs.LogSumExp(logits);

@@ -169,6 +169,16 @@ public sealed record SamplingOptions
     /// <summary>The only token possible where the limit on tokens leaves one (<c>forced_eos_token_id</c>).</summary>
     public int? ForcedEndToken { get; init; }
 
+    /// <summary>
+    /// Thoughts end after this many tokens: <c>&lt;/think&gt;</c> then comes by itself, and counts as part of the answer, and what follows is chosen
+    /// again. 0 is no thoughts at all; null is no limit.
+    /// </summary>
+    public int? ThinkingBudget
+    {
+        get;
+        init => field = value is { } n ? Range.AtLeast(0, n, nameof(ThinkingBudget)) : null;
+    }
+
     /// <summary>A growing preference for the end tokens; null is off.</summary>
     public ExponentialDecay? ExponentialDecay
     {
