@@ -47,6 +47,28 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void Thoughts_are_shown_beside_the_answer_unless_they_are_hidden_or_forbidden()
+    {
+        using CheckpointCopy thinking = new(Goldens.Local("qwen2-vl/checkpoint"));
+        thinking.Json("chat_template.json", json => json["chat_template"] = "{{ messages[0].content }}<think>\n");
+        VlmProcess.Result Ask(params string[] more) =>
+            VlmProcess.Run(["ask", thinking.Path, "Hi", "--max-tokens", "40", "--temperature", "0", .. more]);
+
+        VlmProcess.Result shown = Ask("--think-budget", "12");
+        VlmProcess.Result hidden = Ask("--think-budget", "12", "--hide-thinking");
+        Assert.Equal(shown.Output, hidden.Output);
+        Assert.NotEqual("\n", shown.Output);
+
+        JsonElement json = JsonDocument.Parse(Ask("--think-budget", "12", "--json").Output).RootElement;
+        Assert.Equal(shown.Output, json.GetProperty("answer").GetString() + "\n");
+        string reasoning = json.GetProperty("reasoning").GetString()!;
+        Assert.Contains(reasoning + "\n\n", shown.Error);
+        Assert.DoesNotContain(reasoning, hidden.Error);
+        json = JsonDocument.Parse(Ask("--think-budget", "0", "--json").Output).RootElement;
+        Assert.False(json.TryGetProperty("reasoning", out _));
+    }
+
+    [Fact]
     public void Ask_takes_a_directory_of_frames_as_a_video()
     {
         VlmProcess.Result result = VlmProcess.Run(
@@ -134,6 +156,9 @@ public sealed class CommandLineTests
     [InlineData("is a directory, expected a picture", "ask", "{reader}", "Hi", "--image", "{reader}")]
     [InlineData("--top-k is -1", "ask", "{reader}", "Hi", "--top-k", "-1")]
     [InlineData("--temperature is 'warm', expected a number", "ask", "{reader}", "Hi", "--temperature", "warm")]
+    [InlineData("--think-budget is -1", "ask", "{reader}", "Hi", "--think-budget", "-1")]
+    [InlineData("no list", "ask", "{reader}", "Hi", "--tools", "{reader}/config.json")]
+    [InlineData("merges.txt", "ask", "{reader}", "Hi", "--tools", "{reader}/merges.txt")]
     [InlineData("--seed is '-1', expected a whole number from 0", "ask", "{reader}", "Hi", "--seed", "-1")]
     [InlineData("--stop is empty", "ask", "{reader}", "Hi", "--stop", "")]
     [InlineData("--logprobs needs --json", "ask", "{reader}", "Hi", "--logprobs", "2")]

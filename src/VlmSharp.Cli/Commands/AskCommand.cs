@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using Spectre.Console;
 using VlmSharp.Chat;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
 using VlmSharp.Models;
@@ -31,13 +32,18 @@ static class AskCommand
             "N",
             "With --json: log-probability of each token and of N alternatives."
         );
+        Option<string?> tools = new("--tools")
+        {
+            Description = "A JSON list of tools that the model may call; calls are printed as lines of JSON.",
+            HelpName = "FILE",
+        };
         Command command = new(
             "ask",
             "Answer a question about pictures and videos; media come before the question, pictures first."
         );
         common.AddModelTo(command);
         command.Arguments.Add(question);
-        foreach (Option option in (Option[])[images, videos, json, logProbs])
+        foreach (Option option in (Option[])[images, videos, json, logProbs, tools])
         {
             command.Options.Add(option);
         }
@@ -57,6 +63,7 @@ static class AskCommand
                                 parsed.GetValue(videos) ?? [],
                                 parsed.GetValue(json),
                                 parsed.GetValue(logProbs),
+                                parsed.GetValue(tools),
                                 cancellation
                             )
                         ),
@@ -74,6 +81,7 @@ static class AskCommand
         string[] videos,
         bool json,
         int? logProbs,
+        string? tools,
         CancellationToken cancellation
     )
     {
@@ -88,6 +96,7 @@ static class AskCommand
             throw new UsageException("QUESTION is empty, and there is nothing to look at.");
         }
 
+        ToolDefinition[] offered = tools is null ? [] : CommonOptions.Tools(tools);
         using ProgressLine progress = new();
         Stopwatch watch = Stopwatch.StartNew();
         using ChatModel chat = common.Load(parsed, progress);
@@ -103,24 +112,18 @@ static class AskCommand
         TimeSpan decode = watch.Elapsed;
 
         SamplingOptions sampling = common.Sampling(parsed, chat, logProbs);
-        using Conversation conversation = new(chat, common.ContextTokens(parsed, chat));
+        using Conversation conversation = new(chat, common.ContextTokens(parsed, chat)) { Tools = offered };
         if (parsed.GetValue(common.System) is { } system)
         {
             conversation.Add(ChatMessage.System(system));
         }
 
         conversation.OnStage = stage => Report(progress, stage, silent: json);
+        ReplyWriter writer = new(progress, parsed.GetValue(common.HideThinking));
         ChatAnswer answer = conversation.Ask(
             ChatMessage.User([.. media, new ChatText(question)]),
             sampling,
-            onText: json
-                ? null
-                : piece =>
-                {
-                    progress.Clear();
-                    Console.Out.Write(piece);
-                    Console.Out.Flush();
-                },
+            onDelta: json ? null : writer.Write,
             cancellation: cancellation
         );
         progress.Clear();
@@ -130,7 +133,7 @@ static class AskCommand
         }
         else
         {
-            Console.Out.WriteLine();
+            writer.End();
             if (answer.Finish != FinishReason.Stop)
             {
                 Terminal.Error.MarkupLineInterpolated($"[yellow]{Explain(answer.Finish)}[/]");
@@ -189,7 +192,23 @@ static class AskCommand
         )
         {
             json.WriteStartObject();
-            json.WriteString("answer", answer.Text);
+            json.WriteString("answer", answer.Content);
+            if (answer.Reasoning.Length > 0)
+            {
+                json.WriteString("reasoning", answer.Reasoning);
+            }
+
+            if (answer.ToolCalls.Count > 0)
+            {
+                json.WriteStartArray("tool_calls");
+                foreach (ToolCall call in answer.ToolCalls)
+                {
+                    ReplyWriter.WriteCall(json, call);
+                }
+
+                json.WriteEndArray();
+            }
+
             json.WriteString("finish_reason", answer.Finish.ToString().ToLowerInvariant());
             WriteNumbers(json, "answer_ids", answer.Tokens);
             json.WriteStartObject("tokens");

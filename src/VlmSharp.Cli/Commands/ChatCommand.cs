@@ -91,7 +91,8 @@ static class ChatCommand
                         break;
                     default:
                         answering = new CancellationTokenSource(); // not disposed: Ctrl+C may still be about to use it
-                        Answer(conversation, [.. media, new ChatText(line)], sampling, progress, answering.Token);
+                        ReplyWriter writer = new(progress, parsed.GetValue(common.HideThinking));
+                        Answer(conversation, [.. media, new ChatText(line)], sampling, writer, answering.Token);
                         media.Clear();
                         break;
                 }
@@ -157,23 +158,17 @@ static class ChatCommand
         Conversation conversation,
         ChatContent[] content,
         SamplingOptions sampling,
-        ProgressLine progress,
+        ReplyWriter writer,
         CancellationToken cancellation
     )
     {
         ChatAnswer answer = conversation.Ask(
             ChatMessage.User(content),
             sampling,
-            onText: piece =>
-            {
-                progress.Clear();
-                Console.Out.Write(piece);
-                Console.Out.Flush();
-            },
+            onDelta: writer.Write,
             cancellation: cancellation
         );
-        progress.Clear();
-        Console.Out.WriteLine();
+        writer.End();
         string rate =
             answer.Tokens.Count > 1
                 ? $", {(answer.Tokens.Count - 1) / Math.Max(1e-9, answer.Timings.Decode.TotalSeconds):f1} tokens/s"

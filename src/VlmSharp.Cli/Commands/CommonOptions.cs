@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Numerics;
+using System.Text.Json;
 using VlmSharp.Chat;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Generation;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
@@ -22,6 +24,11 @@ sealed class CommonOptions
 
     public Option<int?> MaxTokens { get; } =
         Number<int>("--max-tokens", "N", "Longest answer in tokens (default: the checkpoint's, or 1024).");
+
+    public Option<int?> ThinkBudget { get; } =
+        Number<int>("--think-budget", "N", "End thoughts after N tokens; 0 is no thoughts (default: no limit).");
+
+    public Option<bool> HideThinking { get; } = new("--hide-thinking") { Description = "Do not show thoughts." };
 
     public Option<double?> Temperature { get; } =
         Number<double>("--temperature", "T", "0 always takes the likeliest token (default: the checkpoint's).");
@@ -95,6 +102,8 @@ sealed class CommonOptions
                 [
                     System,
                     MaxTokens,
+                    ThinkBudget,
+                    HideThinking,
                     Temperature,
                     TopK,
                     TopP,
@@ -154,6 +163,7 @@ sealed class CommonOptions
                 Seed = parsed.GetValue(Seed),
                 StopStrings = stop,
                 MaxNewTokens = parsed.GetValue(MaxTokens) ?? defaults.MaxNewTokens ?? 1024,
+                ThinkingBudget = parsed.GetValue(ThinkBudget),
                 LogProbs = logProbs,
             };
         }
@@ -178,6 +188,7 @@ sealed class CommonOptions
             nameof(SamplingOptions.PresencePenalty) => "--presence-penalty",
             nameof(SamplingOptions.FrequencyPenalty) => "--frequency-penalty",
             nameof(SamplingOptions.MaxNewTokens) => "--max-tokens",
+            nameof(SamplingOptions.ThinkingBudget) => "--think-budget",
             nameof(SamplingOptions.LogProbs) => "--logprobs",
             _ => property,
         };
@@ -235,6 +246,22 @@ sealed class CommonOptions
         double seconds = animation.Delays.Sum(d => d.TotalSeconds);
         double? rate = seconds > 0 ? animation.Frames.Count / seconds : null;
         return new ChatMedia(MediaSource.Video(animation.Frames, rate, path), limits);
+    }
+
+    /// <summary>Reads a file of tools.</summary>
+    public static ToolDefinition[] Tools(string path)
+    {
+        try
+        {
+            JsonElement all = JsonElement.Parse(File.ReadAllBytes(path));
+            return all.ValueKind == JsonValueKind.Array
+                ? [.. all.EnumerateArray().Select(ToolDefinition.Parse)]
+                : throw new UsageException($"{path} holds no list, expected a JSON list of tools.");
+        }
+        catch (Exception e) when (e is JsonException or FormatException)
+        {
+            throw new UsageException($"{path}: {e.Message}");
+        }
     }
 
     /// <summary>An argument that names a directory.</summary>

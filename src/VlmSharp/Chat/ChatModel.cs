@@ -105,7 +105,7 @@ public sealed class ChatModel : IDisposable
 
     /// <summary>How the template tells the model to write calls of tools.</summary>
     public ToolCallFormat ToolCallFormat =>
-        Template.Source.Contains("<function=") ? ToolCallFormat.Qwen3Coder : ToolCallFormat.Hermes;
+        Template?.Source.Contains("<function=") == true ? ToolCallFormat.Qwen3Coder : ToolCallFormat.Hermes;
 
     /// <summary>Messages to tokens.</summary>
     public IPromptBuilder Prompts { get; }

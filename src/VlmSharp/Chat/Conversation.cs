@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
 using VlmSharp.Models;
@@ -32,6 +33,12 @@ public sealed class Conversation : IDisposable
     /// <summary>The turns so far.</summary>
     public IReadOnlyList<ChatMessage> Messages => messages;
 
+    /// <summary>Tools that the model may call. They stand at the beginning of the prompt: another set is another conversation to the cache.</summary>
+    public IReadOnlyList<ToolDefinition> Tools { get; set; } = [];
+
+    /// <summary>See <see cref="ReplyFormat.StreamArguments"/>.</summary>
+    public bool StreamArguments { get; set; }
+
     /// <summary>Told what is going on, for progress displays.</summary>
     public Action<ConversationStage>? OnStage { get; set; }
 
@@ -42,7 +49,7 @@ public sealed class Conversation : IDisposable
     /// <param name="message">The new turn.</param>
     /// <param name="options">Sampling and limits.</param>
     /// <param name="template">Further variables of the template, or options of the prompt builder.</param>
-    /// <param name="onText">Gets pieces of the answer as soon as they are certain.</param>
+    /// <param name="onDelta">Gets pieces of the answer as soon as they are certain.</param>
     /// <param name="cancellation">Ends the answer; what there is of it stays in the conversation.</param>
     /// <exception cref="OperationCanceledException">Cancelled while media were looked at; the conversation stays as it was before.</exception>
     /// <exception cref="CacheFullException">The conversation has become longer than <see cref="ContextTokens"/>, or would take more memory than there is; it stays as it was before.</exception>
@@ -50,12 +57,12 @@ public sealed class Conversation : IDisposable
         ChatMessage message,
         SamplingOptions options,
         IReadOnlyDictionary<string, TemplateValue>? template = null,
-        Action<string>? onText = null,
+        Action<ReplyDelta>? onDelta = null,
         CancellationToken cancellation = default
     )
     {
         ChatTimings timings = new();
-        Prompt prompt = chat.Prompts.Build([.. messages, message], template);
+        Prompt prompt = chat.Prompts.Build([.. messages, message], template, Tools);
         if (prompt.Tokens.Length >= ContextTokens)
         {
             throw new CacheFullException(
@@ -74,7 +81,7 @@ public sealed class Conversation : IDisposable
         chat.Ops.Cancellation = cancellation;
         try
         {
-            return Answer(prompt, message, options, timings, onText, cancellation);
+            return Answer(prompt, message, options, timings, onDelta, cancellation);
         }
         catch
         {
@@ -94,7 +101,7 @@ public sealed class Conversation : IDisposable
         ChatMessage message,
         SamplingOptions options,
         ChatTimings timings,
-        Action<string>? onText,
+        Action<ReplyDelta>? onDelta,
         CancellationToken cancellation
     )
     {
@@ -106,7 +113,15 @@ public sealed class Conversation : IDisposable
             MaxNewTokens = Math.Min(options.MaxNewTokens ?? int.MaxValue, ContextTokens - prompt.Tokens.Length),
             EndTokens = [.. options.EndTokens.Union(prompt.EndTokens)],
         };
-        Request request = new(sequence, bounded, chat.Tokenizer, onText);
+        ReplyFormat format = new()
+        {
+            Thinking = Thinking.Of(prompt.Tokens, chat.Tokenizer),
+            ToolCalls = Tools.Count > 0 ? chat.ToolCallFormat : null,
+            Tools = Tools,
+            StreamArguments = StreamArguments,
+        };
+        ReplyParser parser = new(format, onDelta);
+        Request request = new(sequence, bounded, chat.Tokenizer, piece => parser.Push(piece));
         watch.Restart();
         OnStage?.Invoke(new(ConversationStep.ReadingPrompt, 0, prompt.Tokens.Length - cached));
         Generator.Run(
@@ -129,10 +144,14 @@ public sealed class Conversation : IDisposable
             cancellation
         );
         timings.Decode = watch.Elapsed;
+        Reply reply = parser.Finish();
         messages.Add(message);
-        messages.Add(ChatMessage.Assistant(request.Text));
+        messages.Add(
+            ChatMessage.Assistant(reply.Content, reply.Reasoning.Length > 0 ? reply.Reasoning : null, reply.ToolCalls)
+        );
         return new ChatAnswer(
             request.Text,
+            reply,
             request.Answer.ToArray(),
             request.Finish!.Value,
             request.LogProbs,
@@ -225,7 +244,8 @@ public sealed class ChatTimings
 }
 
 /// <summary>An answer and how it came about.</summary>
-/// <param name="Text">Without the end token.</param>
+/// <param name="Text">All that the model wrote, without the end token.</param>
+/// <param name="Reply">What it consists of.</param>
 /// <param name="Tokens">With the end token, if there was one.</param>
 /// <param name="Finish">Why it ended.</param>
 /// <param name="LogProbs">One for each token, where they were asked for.</param>
@@ -235,6 +255,7 @@ public sealed class ChatTimings
 /// <param name="Timings">Where the time went.</param>
 public sealed record ChatAnswer(
     string Text,
+    Reply Reply,
     IReadOnlyList<int> Tokens,
     FinishReason Finish,
     IReadOnlyList<AnswerLogProbs> LogProbs,
@@ -242,4 +263,14 @@ public sealed record ChatAnswer(
     int CachedTokens,
     IReadOnlyList<(ChatMedia Media, MediaPlan Plan)> Media,
     ChatTimings Timings
-);
+)
+{
+    /// <summary>The thoughts, empty where there are none.</summary>
+    public string Reasoning => Reply.Reasoning;
+
+    /// <summary>The answer itself.</summary>
+    public string Content => Reply.Content;
+
+    /// <summary>Calls of tools that the model asks for.</summary>
+    public IReadOnlyList<ToolCall> ToolCalls => Reply.ToolCalls;
+}

@@ -1,4 +1,5 @@
 using VlmSharp.Chat;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
 using VlmSharp.Tests.Engine;
@@ -123,7 +124,7 @@ public sealed class ConversationTests
                 EndTokens = [],
                 Repetition = null,
             },
-            onText: _ => source.Cancel(),
+            onDelta: _ => source.Cancel(),
             cancellation: source.Token
         );
         Assert.Equal(FinishReason.Cancelled, answer.Finish);
@@ -200,7 +201,7 @@ public sealed class ConversationTests
             {
                 StopStrings = [letter + letter + letter],
             },
-            onText: piece => pieces += piece
+            onDelta: delta => pieces += (delta as ContentDelta)?.Text
         );
         Assert.Equal(FinishReason.Stop, answer.Finish);
         Assert.Equal("", answer.Text);
