@@ -19,6 +19,7 @@ public sealed partial class ArchitectureTests
     // Each folder may name those of earlier rows and of its own.
     static readonly string[][] Rooms =
     [
+        ["Grounding"],
         ["Formats", "Text", "Vision", "Tensors"],
         ["Models"],
         ["Generation"],
@@ -102,7 +103,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Formats|Text|Vision|Tensors|Models|Generation|Engine|Chat|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Generation|Engine|Chat|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();
