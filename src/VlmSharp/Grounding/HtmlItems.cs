@@ -137,8 +137,8 @@ static class HtmlItems
             if (
                 x is not null
                 && y is not null
-                && Numbers.Read(x.Value.AsSpan().Trim()) is { } left
-                && Numbers.Read(y.Value.AsSpan().Trim()) is { } top
+                && Decimals.Read(x.Value.AsSpan().Trim()) is { } left
+                && Decimals.Read(y.Value.AsSpan().Trim()) is { } top
             )
             {
                 TextRange range = new(
@@ -166,7 +166,7 @@ static class HtmlItems
             )
         )
         {
-            if (Numbers.Read(word) is not { } number)
+            if (Decimals.Read(word) is not { } number)
             {
                 return null;
             }

@@ -319,7 +319,7 @@ sealed class JsonItems
 
         ReadOnlySpan<char> word = text.AsSpan(from, at - from);
         top.HasScalars = true;
-        if (Numbers.Read(word) is { } number)
+        if (Decimals.Read(word) is { } number)
         {
             if (top.Open == '{')
             {

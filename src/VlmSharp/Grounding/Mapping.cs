@@ -20,9 +20,6 @@ public readonly record struct Region(double X, double Y, double Width, double He
 /// <param name="To">The same rectangle in the system of what comes out.</param>
 public readonly record struct Mapping(Region From, Region To)
 {
-    /// <summary>Leaves coordinates as they are.</summary>
-    public static Mapping Identity { get; } = new(new(0, 0, 1, 1), new(0, 0, 1, 1));
-
     /// <summary>The way back.</summary>
     public Mapping Inverse => new(To, From);
 
@@ -57,4 +54,7 @@ public readonly record struct Mapping(Region From, Region To)
 
     /// <summary>First this mapping, then another.</summary>
     public Mapping Then(Mapping next) => new(From, next.Apply(To));
+
+    /// <summary>Both views of the rectangle.</summary>
+    public override string ToString() => $"{From} -> {To}";
 }

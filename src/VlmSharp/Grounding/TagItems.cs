@@ -142,7 +142,7 @@ static class TagItems
                 at++;
             }
 
-            if (Numbers.Read(text.AsSpan(from, at - from)) is not { } number)
+            if (Decimals.Read(text.AsSpan(from, at - from)) is not { } number)
             {
                 return false;
             }
@@ -175,8 +175,8 @@ static class TagItems
     }
 }
 
-/// <summary>Numbers in text.</summary>
-static class Numbers
+/// <summary>Numbers as models write them.</summary>
+static class Decimals
 {
     /// <summary>A finite decimal number; null if it is anything else.</summary>
     internal static double? Read(ReadOnlySpan<char> text) =>

@@ -8,9 +8,6 @@ public readonly record struct TextRange(int Start, int End)
     /// <summary>How many.</summary>
     public int Length => End - Start;
 
-    /// <summary>Whether both have a character in common.</summary>
-    public bool Overlaps(TextRange other) => Start < other.End && other.Start < End;
-
     /// <summary>The characters themselves.</summary>
     /// <param name="text">The text that is counted in.</param>
     public ReadOnlySpan<char> Of(string text) => text.AsSpan(Start, Length);
