@@ -13,6 +13,9 @@ internal static unsafe partial class Native
     internal const string GObject = "gobject";
     internal const string GLib = "glib";
 
+    /// <summary>G_TYPE_STRING, a constant of GObject's ABI.</summary>
+    internal const nuint StringType = 16 << 2;
+
     /// <summary>GValue of GObject: a type and two 64-bit words of data.</summary>
     [StructLayout(LayoutKind.Sequential)]
     internal struct GValue
@@ -145,6 +148,9 @@ internal static unsafe partial class Native
 
     [LibraryImport(GObject)]
     internal static partial nint g_value_get_object(ref GValue value);
+
+    [LibraryImport(GObject, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial void g_value_set_string(ref GValue value, string text);
 
     [LibraryImport(GObject)]
     internal static partial void g_value_set_boxed(ref GValue value, nint boxed);

@@ -97,6 +97,34 @@ internal sealed unsafe class VipsImage : SafeHandle
         }
     }
 
+    /// <summary>Text set in one line: 8-bit coverage, one band, as large as what is visible of it.</summary>
+    /// <param name="markup">In Pango's markup language.</param>
+    /// <param name="font">As Pango writes it, such as <c>sans 12</c>; the size is in pixels.</param>
+    /// <returns>Null on failure; <see cref="VipsLibrary.TakeError"/> says why.</returns>
+    internal static VipsImage? Text(string markup, string font)
+    {
+        VipsLibrary.EnsureLoaded();
+        nint operation = Native.vips_operation_new("text");
+        if (operation == 0)
+        {
+            return null;
+        }
+
+        try
+        {
+            SetString(operation, "text", markup);
+            SetString(operation, "font", font);
+            // At 72 dots an inch a point is a pixel.
+            return Build(ref operation, "dpi=72") && TakeObject(operation, "out") is not 0 and nint image
+                ? new VipsImage(image)
+                : null;
+        }
+        finally
+        {
+            Release(operation);
+        }
+    }
+
     /// <summary>A field of the header, or null where the file has none.</summary>
     internal int? GetInt(string name) =>
         Native.vips_image_get_typeof(this, name) != 0 && Native.vips_image_get_int(this, name, out int value) == 0
@@ -152,6 +180,15 @@ internal sealed unsafe class VipsImage : SafeHandle
     static bool Build(ref nint operation, string options) =>
         (options.Length == 0 || Native.vips_object_set_from_string(operation, options) == 0)
         && Native.vips_cache_operation_buildp(ref operation) == 0;
+
+    static void SetString(nint operation, string property, string text)
+    {
+        Native.GValue value = default;
+        Native.g_value_init(ref value, Native.StringType);
+        Native.g_value_set_string(ref value, text);
+        Native.g_object_set_property(operation, property, ref value);
+        Native.g_value_unset(ref value);
+    }
 
     static void Release(nint operation)
     {
