@@ -13,20 +13,30 @@ fi
 
 have_library() { ldconfig -p 2> /dev/null | grep -q "$1"; }
 
-if ! have_library 'libvips\.so\.42' && [ -z "${VLM_LIBVIPS:-}" ]; then
-  # Ubuntu 24.04 and later carry the library under another package name.
-  install='apt-get update && (apt-get install -y --no-install-recommends libvips42 || apt-get install -y --no-install-recommends libvips42t64)'
+# provide WHAT COMMAND: installs it where that may be done, or says how.
+provide() {
+  local log
   if [ "$(id -u)" = 0 ] && need apt-get; then
-    echo "Installing libvips (pictures) ..." >&2
-    if ! log=$(DEBIAN_FRONTEND=noninteractive bash -c "$install" 2>&1); then
+    echo "Installing $1 ..." >&2
+    if ! log=$(DEBIAN_FRONTEND=noninteractive bash -c "$2" 2>&1); then
       echo "$log" >&2
       exit 1
     fi
   else
-    echo "libvips is needed to read pictures. Install it with:" >&2
-    echo "  sudo sh -c '$install'" >&2
+    echo "$1 are needed. Install them with:" >&2
+    echo "  sudo sh -c '$2'" >&2
     exit 1
   fi
+}
+
+if ! have_library 'libvips\.so\.42' && [ -z "${VLM_LIBVIPS:-}" ]; then
+  # Ubuntu 24.04 and later carry the library under another package name.
+  provide 'the parts of libvips that read pictures' \
+    'apt-get update && (apt-get install -y --no-install-recommends libvips42 || apt-get install -y --no-install-recommends libvips42t64)'
+fi
+
+if ! need ffmpeg || ! need ffprobe; then
+  provide 'ffmpeg and ffprobe, which read films,' 'apt-get update && apt-get install -y --no-install-recommends ffmpeg'
 fi
 
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
