@@ -1,5 +1,6 @@
 using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
+using VlmSharp.Media.Video;
 using VlmSharp.Tensors;
 using VlmSharp.Vision;
 
@@ -61,6 +62,11 @@ public sealed class MediaSource
         };
         return new(shape, frames, name);
     }
+
+    /// <summary>Frames of a film, with the times at which they are shown in it.</summary>
+    /// <param name="frames">At least one.</param>
+    public static MediaSource Video(VideoFrames frames) =>
+        Video(frames.Frames, frames.SampledRate, frames.Name, frames.Times);
 
     /// <summary>Sizes and times.</summary>
     public MediaShape Shape { get; }

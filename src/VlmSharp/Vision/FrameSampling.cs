@@ -14,8 +14,9 @@ public sealed record FrameSamplingOptions(
 
 /// <summary>Which frames of a video a model is shown.</summary>
 /// <remarks>
-/// Two published samplers exist and choose different frames: the video processor of transformers (models/qwen2_vl), and
-/// qwen-vl-utils 0.0.14, which most examples call before it. Both count in single precision; so does this.
+/// Three published samplers exist and choose different frames: the video processors of transformers for Qwen2-VL and for
+/// Qwen3-VL, and qwen-vl-utils 0.0.14, which most examples call before them. The first and the last count in single precision,
+/// that for Qwen3-VL in double; so does this.
 /// </remarks>
 public static class FrameSampling
 {
@@ -103,6 +104,48 @@ public static class FrameSampling
         return indices;
     }
 
+    /// <summary>The number of frames by the rule of transformers' Qwen3-VL video processor; any number, not only multiples of a patch.</summary>
+    /// <param name="totalFrames">frames of the video</param>
+    /// <param name="sourceRate">its frames per second</param>
+    /// <param name="options">what to take; with an exact number more may be taken than there are, and some come twice</param>
+    /// <exception cref="VisionException">no frames, or none to be taken</exception>
+    public static int CountByQwen3(int totalFrames, double sourceRate, FrameSamplingOptions options)
+    {
+        Check(totalFrames, sourceRate, 1);
+        double wanted = Math.Truncate(totalFrames / sourceRate * options.FramesPerSecond);
+        int most = Math.Min(options.MaxFrames, totalFrames);
+        double count = options.Frames ?? Math.Min(Math.Max(wanted, options.MinFrames), most);
+        return count >= 1
+            ? (int)count
+            : throw new VisionException(
+                $"{count} frames would be taken of a video of {totalFrames}; at least 1 is needed"
+            );
+    }
+
+    /// <summary>Frame indices by the rule of transformers' Qwen3-VL video processor: evenly from the first to the last frame, both included.</summary>
+    /// <param name="totalFrames">frames of the video</param>
+    /// <param name="count">how many</param>
+    public static int[] IndicesByQwen3(int totalFrames, int count)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
+        int[] indices = new int[count];
+        // As numpy.linspace: multiples of the step, and the last one exactly.
+        double step = count > 1 ? (totalFrames - 1) / (double)(count - 1) : 0;
+        for (int i = 1; i < count; i++)
+        {
+            indices[i] = i == count - 1 ? totalFrames - 1 : (int)Math.Round(i * step, MidpointRounding.ToEven);
+        }
+
+        return indices;
+    }
+
+    /// <summary>The rate of the frames that were taken, by the rule of qwen-vl-utils.</summary>
+    /// <param name="taken">frames that were taken</param>
+    /// <param name="totalFrames">frames of the section they were taken from</param>
+    /// <param name="sourceRate">its frames per second</param>
+    public static double SampledRate(int taken, int totalFrames, double sourceRate) =>
+        taken / (double)totalFrames * sourceRate;
+
     /// <summary>The frames of a section of a video by the rule of qwen-vl-utils.</summary>
     /// <param name="totalFrames">frames of the video</param>
     /// <param name="sourceRate">its frames per second</param>
@@ -145,6 +188,19 @@ public static class FrameSampling
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(frames, 1);
         return Math.Max(Math.Min(maxPixels, totalPixels / frames * temporalSize), Math.Truncate(minPixels * 1.05));
+    }
+
+    /// <summary>The pixels that one frame may have so that all together become at most so many tokens, by the rule of qwen-vl-utils.</summary>
+    /// <param name="frames">frames that are taken</param>
+    /// <param name="temporalSize">frames per patch</param>
+    /// <param name="factor">patch size times merge size: the side of a token in pixels</param>
+    /// <param name="tokens">for the whole video; a frame pair is given from 134 to 768 of them all the same</param>
+    public static double MaxPixelsForTokens(int frames, int temporalSize, int factor, long tokens)
+    {
+        const int LeastTokens = 128;
+        const int MostTokens = 768;
+        double token = (double)factor * factor;
+        return MaxPixelsByUtils(frames, temporalSize, LeastTokens * token, MostTokens * token, tokens * token);
     }
 
     static double Floor(double count, int temporalSize) => Math.Floor(count / temporalSize) * temporalSize;
