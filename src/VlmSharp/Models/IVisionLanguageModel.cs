@@ -1,3 +1,4 @@
+using VlmSharp.Grounding;
 using VlmSharp.Tensors;
 using VlmSharp.Vision;
 
@@ -85,6 +86,9 @@ public sealed record ModelInfo
 
     /// <summary>Width of a row of patches.</summary>
     public required int PatchWidth { get; init; }
+
+    /// <summary>How it writes where things are.</summary>
+    public required GroundingDialect Grounding { get; init; }
 
     /// <summary>How media become patches.</summary>
     public required IMediaProcessor Processor { get; init; }

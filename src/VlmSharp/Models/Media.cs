@@ -183,6 +183,16 @@ public interface IMediaProcessor
     /// <summary>Turns pixels into the patches the tower takes. Deterministic, CPU only.</summary>
     PreparedMedia Prepare(MediaSource source, PixelLimits limits, WorkerPool pool);
 
+    /// <summary>How a film is sampled for this model, where nobody says otherwise.</summary>
+    /// <param name="tokens">It should take at most about so many tokens.</param>
+    /// <exception cref="VisionException">The model takes no videos.</exception>
+    VideoSampling Sampling(int tokens);
+
+    /// <summary>Pixel limits with which a film takes at most about so many tokens.</summary>
+    /// <param name="frames">Frames that are shown.</param>
+    /// <param name="tokens">For all of them.</param>
+    PixelLimits VideoLimits(int frames, int tokens);
+
     /// <summary>The smallest divisor of the normalisation: one 8-bit level is at most 1 / 255 / this of a normalised value.</summary>
     double SmallestStd { get; }
 }

@@ -1,4 +1,5 @@
 using VlmSharp.Formats;
+using VlmSharp.Grounding;
 using VlmSharp.Kernels;
 using VlmSharp.Models.Blocks;
 using VlmSharp.Tensors;
@@ -328,6 +329,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
             TextParameters = all - visual,
             WeightBytes = checkpoint.Tensors.Sum(t => t.Size),
             PatchWidth = vision.PatchWidth,
+            Grounding = GroundingDialect.Qwen25VL,
             Processor = processor,
             // Two operations for every weight and patch, and four for every pair of patches that see each other.
             TowerOperations = grid =>

@@ -1,4 +1,5 @@
 using VlmSharp.Formats;
+using VlmSharp.Grounding;
 using VlmSharp.Kernels;
 using VlmSharp.Models.Blocks;
 using VlmSharp.Tensors;
@@ -209,6 +210,7 @@ public sealed class Qwen2VL : IVisionLanguageModel
             TextParameters = all - visual,
             WeightBytes = checkpoint.Tensors.Sum(t => t.Size),
             PatchWidth = vision.PatchWidth,
+            Grounding = GroundingDialect.Qwen2VL,
             Processor = PatchProcessor.FromCheckpoint(
                 checkpoint,
                 vision.PatchSize,

@@ -1,4 +1,5 @@
 using VlmSharp.Formats;
+using VlmSharp.Grounding;
 using VlmSharp.Kernels;
 using VlmSharp.Models.Blocks;
 using VlmSharp.Tensors;
@@ -461,6 +462,7 @@ public sealed class QwenVL : IVisionLanguageModel
             TextParameters = all - visual,
             WeightBytes = checkpoint.Tensors.Sum(t => t.Size),
             PatchWidth = vision.PatchWidth,
+            Grounding = GroundingDialect.QwenVL,
             Processor = new FixedSizeProcessor(vision.ImageSize, vision.PatchSize, vision.Queries),
             // Two operations for every weight and patch, and four for every pair of patches, and of queries and patches.
             TowerOperations = grid =>

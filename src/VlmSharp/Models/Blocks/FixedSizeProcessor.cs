@@ -28,9 +28,7 @@ public sealed class FixedSizeProcessor(int size, int patchSize, int tokens) : IM
     {
         if (shape.Kind != MediaKind.Image)
         {
-            throw new VisionException(
-                "This model takes pictures only; frames of a video can be shown to it as pictures."
-            );
+            throw NoVideos();
         }
 
         long pixels = (long)size * size;
@@ -40,6 +38,15 @@ public sealed class FixedSizeProcessor(int size, int patchSize, int tokens) : IM
             )
             : new MediaPlan(shape.Width, shape.Height, size, size, grid, 1, tokens);
     }
+
+    /// <inheritdoc/>
+    public VideoSampling Sampling(int tokens) => throw NoVideos();
+
+    /// <inheritdoc/>
+    public PixelLimits VideoLimits(int frames, int tokens) => throw NoVideos();
+
+    static VisionException NoVideos() =>
+        new("This model takes pictures only; frames of a video can be shown to it as pictures.");
 
     /// <inheritdoc/>
     /// <returns>[patches, 3 * patch * patch]: channel, row and column within the patch.</returns>

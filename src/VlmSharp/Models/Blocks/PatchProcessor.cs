@@ -34,7 +34,18 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
         {
             Time = time,
             TokensPerSecond = tokensPerSecond,
+            Density = ReadDensity(checkpoint.VideoProcessor),
         };
+
+        static FrameSamplingOptions ReadDensity(ProcessorConfig? config)
+        {
+            FrameSamplingOptions usual = new();
+            return new FrameSamplingOptions(
+                config?.Fps ?? usual.FramesPerSecond,
+                config?.MinFrames ?? usual.MinFrames,
+                config?.MaxFrames ?? usual.MaxFrames
+            );
+        }
 
         PatchConfig Read(ProcessorConfig config, string name)
         {
@@ -70,6 +81,34 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
 
     /// <summary>Rotary positions per second, where <see cref="Time"/> is <see cref="VideoTime.Positions"/>.</summary>
     public float TokensPerSecond { get; init; } = 1;
+
+    /// <summary>How densely films are looked at, where the checkpoint says.</summary>
+    public FrameSamplingOptions Density { get; init; } = new();
+
+    /// <inheritdoc/>
+    /// <remarks>Elder models follow qwen-vl-utils, as their own examples do.</remarks>
+    public VideoSampling Sampling(int tokens)
+    {
+        long most = (long)video.TemporalPatchSize * tokens / LeastPatchTokens;
+        int frames = (int)Math.Clamp(most, Density.MinFrames, Density.MaxFrames);
+        return new VideoSampling
+        {
+            Density = Density with { MaxFrames = frames },
+            Rule = Time == VideoTime.Announced ? SamplingRule.Qwen3 : SamplingRule.Utils,
+            TemporalSize = video.TemporalPatchSize,
+        };
+    }
+
+    /// <inheritdoc/>
+    public PixelLimits VideoLimits(int frames, int tokens)
+    {
+        long each = (long)FrameSampling.MaxPixelsForTokens(frames, video.TemporalPatchSize, video.Factor, tokens);
+        long all = video.Budget == PixelBudget.Video ? each * frames : each;
+        return new PixelLimits(Math.Min(video.MinPixels, all), Math.Min(video.MaxPixels, all));
+    }
+
+    // What qwen-vl-utils gives a temporal patch at least: 128 tokens and a twentieth of that.
+    const int LeastPatchTokens = 134;
 
     /// <inheritdoc/>
     public double SmallestStd => image.Std.Concat(video.Std).Min();
