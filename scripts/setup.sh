@@ -39,4 +39,10 @@ if ! need ffmpeg || ! need ffprobe; then
   provide 'ffmpeg and ffprobe, which read films,' 'apt-get update && apt-get install -y --no-install-recommends ffmpeg'
 fi
 
+if ! need pdftoppm || ! need pdfinfo || ! need pdftotext; then
+  # With the character maps of Chinese, Japanese and Korean, and with fonts as wide as those that PDFs may leave out.
+  provide 'the programs of poppler, which read PDFs,' \
+    'apt-get update && apt-get install -y --no-install-recommends poppler-utils poppler-data fonts-liberation'
+fi
+
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1

@@ -28,7 +28,23 @@ public static class ImageDecoder
     {
         ArgumentNullException.ThrowIfNull(bytes);
         Source source = new(bytes, name, ImageFormat.Of(bytes, name));
-        using VipsImage header = source.Open("", partial: source.Format.CanBePartial);
+        return Describe(source, "", partial: source.Format.CanBePartial);
+    }
+
+    /// <summary>Reads the header of one page of a TIFF or HEIF that has several.</summary>
+    /// <param name="bytes">The file.</param>
+    /// <param name="name">What errors call it.</param>
+    /// <param name="page">Which one, counted from 1.</param>
+    /// <exception cref="MediaException">As <see cref="ReadInfo"/>, or there is no such page.</exception>
+    public static ImageInfo ReadPageInfo(byte[] bytes, string name, int page)
+    {
+        Source source = PageOf(bytes, name, page);
+        return Describe(source, PageOption(page), partial: false);
+    }
+
+    static ImageInfo Describe(Source source, string page, bool partial)
+    {
+        using VipsImage header = source.Open(page, partial);
         Orientation orientation = new(header.Orientation, header.Width, header.Height);
         return new(
             source.Format.Name,
@@ -36,9 +52,31 @@ public static class ImageDecoder
             orientation.Height,
             orientation.Value,
             Frames(header),
-            PixelConverter.For(header, name).Alpha
+            PixelConverter.For(header, source.Name).Alpha
         );
     }
+
+    /// <summary>Decodes one page of a TIFF or HEIF that has several; the others cost nothing.</summary>
+    /// <param name="bytes">The file.</param>
+    /// <param name="name">What errors call it.</param>
+    /// <param name="page">Which one, counted from 1.</param>
+    /// <param name="limits">What is accepted; <see cref="ImageLimits.Default"/> if null.</param>
+    /// <exception cref="MediaException">As <see cref="Decode"/>, or there is no such page.</exception>
+    public static RgbImage DecodePage(byte[] bytes, string name, int page, ImageLimits? limits = null)
+    {
+        limits ??= ImageLimits.Default;
+        limits.CheckBytes(name, bytes.LongLength);
+        return DecodePage(PageOf(bytes, name, page), PageOption(page), limits, partial: false);
+    }
+
+    static Source PageOf(byte[] bytes, string name, int page)
+    {
+        ArgumentNullException.ThrowIfNull(bytes);
+        ArgumentOutOfRangeException.ThrowIfLessThan(page, 1);
+        return new Source(bytes, name, ImageFormat.Of(bytes, name)).Page(page - 1);
+    }
+
+    static string PageOption(int page) => $"page={page - 1}";
 
     /// <summary>Decodes a picture, or the first frame of several.</summary>
     /// <param name="bytes">The file.</param>
@@ -271,7 +309,7 @@ public static class ImageDecoder
         );
 
         // The loaders of formats with one picture know no pages.
-        string Option(int index) => count > 1 ? $"page={index}" : "";
+        string Option(int index) => count > 1 ? PageOption(index + 1) : "";
     }
 
     /// <summary>Decodes rows of a file into a picture of their own, upright.</summary>
