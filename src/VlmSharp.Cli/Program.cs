@@ -11,6 +11,7 @@ RootCommand root = new(
     AskCommand.Create(),
     ChatCommand.Create(),
     InspectCommand.Create(),
+    ParseCommand.Create(),
     VerifyCommand.Create(),
 };
 

@@ -104,6 +104,62 @@ public sealed class CommandLineTests
         Assert.Contains("missing.png", result.Error);
     }
 
+    [Theory]
+    [InlineData("html", "<section id=\"page-3\"", "</html>\n")]
+    [InlineData("markdown", "<!-- page 3 -->", "\n")]
+    [InlineData("json", "\"page\": 3", "}")]
+    public void Parse_turns_pages_into_a_document_and_says_what_is_missing(string format, string expected, string end)
+    {
+        using TemporaryDirectory directory = new();
+        PdfBuilder pdf = new();
+        for (int i = 0; i < 3; i++)
+        {
+            pdf.Page(PdfBuilder.Text("Hello", 20, 40), mediaBox: "0 0 100 60");
+        }
+
+        VlmProcess.Result result = VlmProcess.Run(
+            "parse",
+            directory.Write("a.pdf", pdf.Build()),
+            "--model",
+            Goldens.Local("qwen2-vl/checkpoint"),
+            "--to",
+            format,
+            "--pages",
+            "1,3",
+            "--max-tokens",
+            "8",
+            "--temperature",
+            "0"
+        );
+        // Random weights answer nothing sensible; the document around it is whole all the same.
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains(expected, result.Output);
+        Assert.DoesNotContain("page 2", result.Output);
+        Assert.EndsWith(end, result.Output);
+        Assert.Contains("a.pdf, page 1: the answer was cut off at the limit on tokens (--max-tokens)", result.Error);
+        Assert.Contains("a.pdf, page 3: ", result.Error);
+    }
+
+    [Fact]
+    public void Parse_reads_a_picture_and_writes_to_a_file()
+    {
+        using TemporaryDirectory directory = new();
+        string file = directory["page.md"];
+        VlmProcess.Result result = VlmProcess.Run(
+            "parse",
+            Media("t028.png"),
+            "--model",
+            Reader,
+            "--out",
+            file,
+            "--overlay",
+            directory["boxes"]
+        );
+        Assert.Equal(("", 0), (result.Output, result.ExitCode));
+        Assert.True(File.Exists(Path.Combine(directory["boxes"], "page-1.png")));
+        Assert.StartsWith("<!-- page 1 -->\n\n", File.ReadAllText(file));
+    }
+
     [Fact]
     public void Inspect_shows_model_and_picture()
     {
@@ -168,10 +224,26 @@ public sealed class CommandLineTests
     [InlineData("--threads is 0", "ask", "{reader}", "Hi", "--threads", "0")]
     [InlineData("--threads is 0", "inspect", "{reader}", "--threads", "0")]
     [InlineData("--threads is 0", "verify", "{reader}", "--threads", "0")]
+    [InlineData(
+        "--to is 'pdf', expected html, markdown or json",
+        "parse",
+        "x.pdf",
+        "--model",
+        "{reader}",
+        "--to",
+        "pdf"
+    )]
+    [InlineData("--pages: '3-1' is no selection", "parse", "x.pdf", "--model", "{reader}", "--pages", "3-1")]
+    [InlineData("--dpi is 0", "parse", "x.pdf", "--model", "{reader}", "--dpi", "0")]
+    [InlineData("x.pdf: the file cannot be read", "parse", "x.pdf", "--model", "{reader}")]
+    [InlineData("page 2 is asked for, there are 1", "parse", "{picture}", "--model", "{reader}", "--pages", "2")]
+    [InlineData("the document itself", "parse", "{picture}", "--model", "{reader}", "--out", "{picture}")]
     [InlineData("a b [red].png", "ask", "{reader}", "Hi", "--image", "a\nb\u001b[red].png")]
     public void What_a_user_can_mend_is_one_line_and_exit_code_1(string expected, params string[] arguments)
     {
-        VlmProcess.Result result = VlmProcess.Run([.. arguments.Select(a => a.Replace("{reader}", Reader))]);
+        VlmProcess.Result result = VlmProcess.Run([
+            .. arguments.Select(a => a.Replace("{reader}", Reader).Replace("{picture}", Media("t028.png"))),
+        ]);
         Assert.Equal(1, result.ExitCode);
         Assert.Equal("", result.Output);
         Assert.Contains(expected, result.Error, StringComparison.OrdinalIgnoreCase);

@@ -200,10 +200,13 @@ sealed class CommonOptions
             : given;
 
     /// <summary>Loads a model, with a line of progress.</summary>
-    public ChatModel Load(ParseResult parsed, ProgressLine progress)
+    public ChatModel Load(ParseResult parsed, ProgressLine progress) =>
+        Load(parsed, parsed.GetRequiredValue(Model), progress);
+
+    /// <summary>Loads the model of a directory, with a line of progress.</summary>
+    public ChatModel Load(ParseResult parsed, DirectoryInfo directory, ProgressLine progress)
     {
         int? threads = ThreadCount(parsed);
-        DirectoryInfo directory = parsed.GetRequiredValue(Model);
         ChatModel chat = ChatModel.Load(
             directory.FullName,
             threads,
