@@ -22,6 +22,7 @@ public static class KernelTables
             QuickGelu.Variants,
             GeluTanh.Variants,
             Add.Variants,
+            WeightedRows.Variants,
             Imaging.HorizontalPass.Variants,
             Imaging.VerticalPass.Variants,
         ];

@@ -55,6 +55,64 @@ public sealed class ReferenceOps : Ops
         return y;
     }
 
+    public override Tensor Concatenate(params ReadOnlySpan<Tensor> parts)
+    {
+        Tensor[] all = parts.ToArray();
+        Tensor y = Allocate(all[0].Rows, all.Sum(p => p.Width));
+        for (int row = 0; row < y.Rows; row++)
+        {
+            all.SelectMany(p => p.Row(row).ToArray()).ToArray().CopyTo(y.Row(row));
+        }
+
+        return y;
+    }
+
+    public override Tensor Blend(Table table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count)
+    {
+        Tensor y = Allocate(indices.Length / count, table.Width);
+        for (int row = 0; row < y.Rows; row++)
+        {
+            for (int i = 0; i < y.Width; i++)
+            {
+                double sum = 0;
+                for (int j = row * count; j < (row + 1) * count; j++)
+                {
+                    sum += (double)weights[j] * table.Values[(indices[j] * table.Width) + i];
+                }
+
+                y.Row(row)[i] = (float)sum;
+            }
+        }
+
+        return y;
+    }
+
+    public override Tensor MixExperts(Tensor x, Tensor logits, Experts experts, Tensor residual)
+    {
+        Tensor y = Allocate(x.Rows, x.Width);
+        for (int row = 0; row < x.Rows; row++)
+        {
+            double[] powers = [.. Numbers(logits, row).Select(Math.Exp)];
+            int[] chosen =
+            [
+                .. Enumerable.Range(0, experts.Count).OrderByDescending(e => powers[e]).Take(experts.PerToken),
+            ];
+            double[] sum = Numbers(residual, row);
+            foreach (int expert in chosen)
+            {
+                Linear gateUp = new(experts.Name, experts.GateUp(expert), []);
+                Linear down = new(experts.Name, experts.Down(expert), []);
+                Tensor result = Linear(SwiGlu(Linear(x.Slice(row, 1), gateUp)), down);
+                double weight = powers[expert] / chosen.Sum(e => powers[e]);
+                sum = [.. sum.Zip(Numbers(result, 0), (a, b) => a + (weight * b))];
+            }
+
+            sum.Select(v => (float)v).ToArray().CopyTo(y.Row(row));
+        }
+
+        return y;
+    }
+
     public override Tensor Linear(Tensor x, Linear layer)
     {
         Tensor y = Allocate(x.Rows, layer.Outputs);

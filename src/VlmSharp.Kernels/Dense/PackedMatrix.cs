@@ -15,17 +15,22 @@ namespace VlmSharp.Kernels;
 /// Values of 16 bits stand in pairs: row r of the panel in the low and row r + 16 in the high half of a 32-bit word, so that both
 /// halves of a 64-byte load become f32 vectors of consecutive rows with one shift or mask each.
 /// </para>
-/// <para>Filled once by <see cref="PackRows"/>, then read by any number of threads. Owns its memory.</para>
+/// <para>
+/// Filled once by <see cref="PackRows"/> or <see cref="PackTransposed"/>, then read by any number of threads. Owns its memory, unless it
+/// is a <see cref="Slice"/>.
+/// </para>
 /// </remarks>
-public sealed unsafe class PackedMatrix : IDisposable
+public sealed unsafe partial class PackedMatrix : IDisposable
 {
     /// <summary>Rows of a panel: two 512-bit vectors of f32.</summary>
-    internal const int PanelRows = 32;
+    public const int PanelRows = 32;
 
     // Columns packed at a time: the block of the panel that is written to (8 KiB of f32) stays in the first-level cache.
     const int PackColumns = 64;
 
     readonly AlignedBuffer panels;
+    readonly long offset; // bytes of the owner's panels before the first one of this slice
+    readonly bool owned = true;
 
     /// <summary>A matrix of zeros.</summary>
     /// <param name="rows">Outputs of the product.</param>
@@ -42,6 +47,17 @@ public sealed unsafe class PackedMatrix : IDisposable
         panels = new AlignedBuffer(checked(PanelCount * PanelBytes));
     }
 
+    PackedMatrix(PackedMatrix whole, int firstRow, int rows)
+    {
+        Rows = rows;
+        Columns = whole.Columns;
+        Storage = whole.Storage;
+        PanelBytes = whole.PanelBytes;
+        panels = whole.panels;
+        offset = whole.offset + (firstRow / PanelRows * PanelBytes);
+        owned = false;
+    }
+
     /// <summary>Outputs of the product.</summary>
     public int Rows { get; }
 
@@ -52,7 +68,7 @@ public sealed unsafe class PackedMatrix : IDisposable
     public ElementType Storage { get; }
 
     /// <summary>Size of the packed values, the zeros of the last panel included.</summary>
-    public long Bytes => panels.Bytes;
+    public long Bytes => checked(PanelCount * PanelBytes);
 
     /// <summary>How many panels there are.</summary>
     internal int PanelCount => (int)(((long)Rows + PanelRows - 1) / PanelRows);
@@ -61,7 +77,21 @@ public sealed unsafe class PackedMatrix : IDisposable
     internal long PanelBytes { get; }
 
     /// <summary>The first byte of panel 0. Whoever uses it keeps the matrix alive.</summary>
-    internal byte* Panels => panels.Pointer;
+    internal byte* Panels => panels.Pointer + offset;
+
+    /// <summary>Some rows as a matrix of their own, in the memory of this one: one of several matrices that are stacked.</summary>
+    /// <param name="firstRow">A multiple of <see cref="PanelRows"/>.</param>
+    /// <param name="rows">Number of rows.</param>
+    /// <returns>A matrix that is usable until this one is disposed; disposing it frees nothing.</returns>
+    public PackedMatrix Slice(int firstRow, int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(firstRow);
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(firstRow, Rows - rows);
+        return firstRow % PanelRows == 0
+            ? new PackedMatrix(this, firstRow, rows)
+            : throw new ArgumentOutOfRangeException(nameof(firstRow), $"{firstRow} is not the first row of a panel");
+    }
 
     /// <summary>Stores rows [<paramref name="firstRow"/>, <paramref name="firstRow"/> + <paramref name="rowCount"/>).</summary>
     /// <param name="firstRow">First row to store; a matrix may be filled in pieces, in any order.</param>
@@ -71,6 +101,53 @@ public sealed unsafe class PackedMatrix : IDisposable
     /// <param name="pool">Threads to share the work.</param>
     /// <exception cref="ArgumentException">The conversion would round, or the source has another size than the rows.</exception>
     public void PackRows(int firstRow, int rowCount, ReadOnlySpan<byte> source, ElementType sourceType, WorkerPool pool)
+    {
+        Check(firstRow, rowCount, source, sourceType, pool);
+        if (source.IsEmpty)
+        {
+            return;
+        }
+
+        fixed (byte* first = source)
+        {
+            var body = new PackBody(this, first, sourceType, firstRow, firstRow + rowCount);
+            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+        }
+
+        GC.KeepAlive(this);
+    }
+
+    /// <summary>Stores rows [<paramref name="firstRow"/>, <paramref name="firstRow"/> + <paramref name="rowCount"/>) that are the columns of the source: weights made for x @ W.</summary>
+    /// <param name="firstRow">First row to store.</param>
+    /// <param name="rowCount">Number of rows.</param>
+    /// <param name="source">Row-major [columns, rowCount], little endian, at any address.</param>
+    /// <param name="sourceType">As for <see cref="PackRows"/>.</param>
+    /// <param name="pool">Threads to share the work.</param>
+    /// <exception cref="ArgumentException">The conversion would round, or the source has another size than the rows.</exception>
+    public void PackTransposed(
+        int firstRow,
+        int rowCount,
+        ReadOnlySpan<byte> source,
+        ElementType sourceType,
+        WorkerPool pool
+    )
+    {
+        Check(firstRow, rowCount, source, sourceType, pool);
+        if (source.IsEmpty)
+        {
+            return;
+        }
+
+        fixed (byte* first = source)
+        {
+            var body = new TransposeBody(this, first, sourceType, firstRow, firstRow + rowCount);
+            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+        }
+
+        GC.KeepAlive(this);
+    }
+
+    void Check(int firstRow, int rowCount, ReadOnlySpan<byte> source, ElementType sourceType, WorkerPool pool)
     {
         ArgumentNullException.ThrowIfNull(pool);
         if (firstRow < 0 || rowCount < 0 || firstRow > Rows - rowCount)
@@ -97,19 +174,6 @@ public sealed unsafe class PackedMatrix : IDisposable
                 nameof(source)
             );
         }
-
-        if (source.IsEmpty)
-        {
-            return;
-        }
-
-        fixed (byte* first = source)
-        {
-            var body = new PackBody(this, first, sourceType, firstRow, firstRow + rowCount);
-            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
-        }
-
-        GC.KeepAlive(this);
     }
 
     /// <summary>Reads one row back, exactly: a look-up in an embedding that is tied to the output head.</summary>
@@ -143,7 +207,13 @@ public sealed unsafe class PackedMatrix : IDisposable
     }
 
     /// <summary>Frees the memory.</summary>
-    public void Dispose() => panels.Dispose();
+    public void Dispose()
+    {
+        if (owned)
+        {
+            panels.Dispose();
+        }
+    }
 
     // Bytes from the start of a column of a panel to the value of one of its 32 rows.
     int OffsetInColumn(int row) => Storage == ElementType.F32 ? row * 4 : row % 16 * 4 + row / 16 * 2;

@@ -4,7 +4,7 @@ using VlmSharp.Kernels;
 namespace VlmSharp.Tensors;
 
 /// <summary>Runs operations at once, on the CPU, with results in an arena.</summary>
-public class CpuOps(WorkerPool pool) : Ops, IDisposable
+public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
 {
     readonly Arena arena = new();
     readonly KvPlacement packed = new();
@@ -69,6 +69,46 @@ public class CpuOps(WorkerPool pool) : Ops, IDisposable
             x.Row(indices[row]).CopyTo(y.Row(row));
         }
 
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Concatenate(params ReadOnlySpan<Tensor> parts)
+    {
+        int width = 0;
+        foreach (Tensor part in parts)
+        {
+            width += part.Width;
+        }
+
+        Tensor y = Allocate(parts[0].Rows, width);
+        int column = 0;
+        foreach (Tensor part in parts)
+        {
+            y.Columns(column, part.Width).CopyFrom(part);
+            column += part.Width;
+        }
+
+        return y;
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Blend(Table table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count)
+    {
+        Tensor y = Allocate(indices.Length / count, table.Width);
+        WeightedRows.Apply(
+            table.Values,
+            table.Width,
+            table.Rows,
+            indices,
+            weights,
+            count,
+            y.Data,
+            y.Stride,
+            y.Rows,
+            y.Width,
+            Pool
+        );
         return y;
     }
 

@@ -46,6 +46,17 @@ public abstract class Ops
     /// <summary>The listed rows, in their order: [indices, width].</summary>
     public abstract Tensor TakeRows(Tensor x, ReadOnlySpan<int> indices);
 
+    /// <summary>Tensors side by side, in their order: [rows, sum of their widths].</summary>
+    /// <param name="parts">Each [rows, width of its own].</param>
+    public abstract Tensor Concatenate(params ReadOnlySpan<Tensor> parts);
+
+    /// <summary>For each result the weighted sum of some rows of a table: [rows, table width].</summary>
+    /// <param name="table">The rows.</param>
+    /// <param name="indices">[rows, count]</param>
+    /// <param name="weights">[rows, count]</param>
+    /// <param name="count">Rows of the table in each sum.</param>
+    public abstract Tensor Blend(Table table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count);
+
     /// <summary>W x + b for every row: [rows, outputs].</summary>
     public abstract Tensor Linear(Tensor x, Linear layer);
 
@@ -75,6 +86,17 @@ public abstract class Ops
 
     /// <summary>silu(gate) * up, where a row holds the gate in its first half and up in the second: [rows, width / 2].</summary>
     public abstract Tensor SwiGlu(Tensor gateUp);
+
+    /// <summary>What the experts of each row make of it, weighted, plus residual: [rows, hidden].</summary>
+    /// <remarks>
+    /// An expert is a gated MLP, down(silu(gate(x)) * up(x)). A row passes through the <see cref="Experts.PerToken"/> ones with the largest
+    /// logits; their weights are their probabilities, divided by the sum of these.
+    /// </remarks>
+    /// <param name="x">[rows, hidden]</param>
+    /// <param name="logits">[rows, experts]: the router's.</param>
+    /// <param name="experts">The MLPs.</param>
+    /// <param name="residual">[rows, hidden]; consumed.</param>
+    public abstract Tensor MixExperts(Tensor x, Tensor logits, Experts experts, Tensor residual);
 
     /// <summary>x * sigmoid(1.702 x).</summary>
     /// <param name="x">Consumed.</param>

@@ -35,6 +35,84 @@ public sealed class Linear(string name, PackedMatrix weight, float[] bias) : IDi
     public void Dispose() => Weight.Dispose();
 }
 
+/// <summary>A table of f32 weights that rows are looked up in and blended.</summary>
+/// <param name="name">Name of the tensor in the checkpoint.</param>
+/// <param name="values">[rows, width]</param>
+/// <param name="width">Numbers in a row.</param>
+public sealed class Table(string name, float[] values, int width)
+{
+    /// <summary>Name of the tensor in the checkpoint.</summary>
+    public string Name { get; } = name;
+
+    /// <summary>[rows, width], widened to f32.</summary>
+    public ReadOnlySpan<float> Values => values;
+
+    /// <summary>Numbers in a row.</summary>
+    public int Width { get; } = width;
+
+    /// <summary>Number of rows.</summary>
+    public int Rows => Width == 0 ? 0 : values.Length / Width;
+}
+
+/// <summary>Gated MLPs of which each token passes through a few: their weights, stacked so that each begins a panel.</summary>
+public sealed class Experts : IDisposable
+{
+    readonly PackedMatrix gateUp;
+    readonly PackedMatrix down;
+    readonly PackedMatrix[] gateUps;
+    readonly PackedMatrix[] downs;
+
+    /// <summary>Takes over stacks of matrices.</summary>
+    /// <param name="name">What the names of the tensors in the checkpoint begin with.</param>
+    /// <param name="count">Number of experts.</param>
+    /// <param name="perToken">Experts that each token passes through.</param>
+    /// <param name="gateUp">[count * Stacked(2 * width), hidden]: of each expert the rows of the gate, then those of up.</param>
+    /// <param name="down">[count * Stacked(hidden), width]</param>
+    public Experts(string name, int count, int perToken, PackedMatrix gateUp, PackedMatrix down)
+    {
+        Name = name;
+        PerToken = perToken;
+        (this.gateUp, this.down) = (gateUp, down);
+        gateUps = Slices(gateUp, count, 2 * down.Columns);
+        downs = Slices(down, count, gateUp.Columns);
+    }
+
+    /// <summary>What the names of the tensors in the checkpoint begin with.</summary>
+    public string Name { get; }
+
+    /// <summary>Number of experts.</summary>
+    public int Count => gateUps.Length;
+
+    /// <summary>Experts that each token passes through.</summary>
+    public int PerToken { get; }
+
+    /// <summary>Width of x and of the result.</summary>
+    public int Hidden => gateUp.Columns;
+
+    /// <summary>Width between gate and down projection.</summary>
+    public int Width => down.Columns;
+
+    /// <summary>Gate and up of an expert: [2 * width, hidden].</summary>
+    public PackedMatrix GateUp(int expert) => gateUps[expert];
+
+    /// <summary>Down projection of an expert: [hidden, width].</summary>
+    public PackedMatrix Down(int expert) => downs[expert];
+
+    /// <summary>Rows that a matrix takes in a stack: up to the next whole panel.</summary>
+    public static int Stacked(int rows) =>
+        checked((rows + PackedMatrix.PanelRows - 1) / PackedMatrix.PanelRows * PackedMatrix.PanelRows);
+
+    static PackedMatrix[] Slices(PackedMatrix stack, int count, int rows) =>
+        [.. Enumerable.Range(0, count).Select(i => stack.Slice(i * Stacked(rows), rows))];
+
+    /// <summary>Frees the packed weights.</summary>
+    public void Dispose()
+    {
+        gateUp.Dispose();
+        down.Dispose();
+    }
+}
+
 /// <summary>Cosines and sines for rotary positions: one row for each token.</summary>
 /// <param name="Cos">[rows, headDim / 2]</param>
 /// <param name="Sin">[rows, headDim / 2]</param>

@@ -44,6 +44,82 @@ public sealed class PackedMatrixTests
         pieces.UnpackRow(Rows - 1, row.Span);
     }
 
+    [Theory, MemberData(nameof(StoragesAndThreads))]
+    public void Transposed_weights_are_packed_as_their_transpose(ElementType storage, int threads)
+    {
+        using var pool = new WorkerPool(threads);
+        foreach (ElementType target in new[] { storage, ElementType.F32 })
+        {
+            foreach (
+                (int rows, int columns) in new[] { (1, 1), (31, 5), (32, 64), (33, 7), (64, 3), (100, 65), (7, 0) }
+            )
+            {
+                var weights = new Weights(rows, columns, storage, pool, specials: true);
+                using var packed = new PackedMatrix(rows + 3, columns, target);
+                // In two pieces that share a panel, from an odd address.
+                foreach ((int first, int end) in new[] { (0, rows / 3), (rows / 3, rows) })
+                {
+                    using GuardedMemory<byte> source = Transposed(weights, first, end);
+                    packed.PackTransposed(first, end - first, source.Span[1..], storage, pool);
+                }
+
+                float[] row = new float[columns];
+                for (int r = 0; r < rows + 3; r++)
+                {
+                    packed.UnpackRow(r, row);
+                    float[] expected =
+                        r < rows ? weights.Values[(r * columns)..((r + 1) * columns)] : new float[columns];
+                    Near.SameBits(expected, row, $"{rows} x {columns} {storage} as {target}, row {r}");
+                }
+            }
+        }
+    }
+
+    static GuardedMemory<byte> Transposed(Weights weights, int first, int end)
+    {
+        int size = weights.Storage.Size();
+        var source = new GuardedMemory<byte>((weights.Columns * (end - first) * size) + 1);
+        for (int column = 0; column < weights.Columns; column++)
+        {
+            for (int row = first; row < end; row++)
+            {
+                int from = ((row * weights.Columns) + column) * size;
+                int to = (((column * (end - first)) + row - first) * size) + 1;
+                weights.Source.AsSpan(from, size).CopyTo(source.Span[to..]);
+            }
+        }
+
+        return source;
+    }
+
+    [Theory, MemberData(nameof(StoragesAndThreads))]
+    public void A_slice_multiplies_like_a_matrix_of_its_own(ElementType storage, int threads)
+    {
+        using var pool = new WorkerPool(threads);
+        const int Columns = 37;
+        var weights = new Weights(150, Columns, storage, pool);
+        int rowBytes = Columns * storage.Size();
+        float[] x = Numbers.Varied(1, 3 * Columns);
+        foreach ((int first, int rows) in new[] { (0, 150), (32, 40), (64, 32), (96, 54), (128, 0) })
+        {
+            using PackedMatrix slice = weights.Packed.Slice(first, rows);
+            using var own = new PackedMatrix(rows, Columns, storage);
+            own.PackRows(0, rows, weights.Source.AsSpan(first * rowBytes, rows * rowBytes), storage, pool);
+            AssertRows(slice, weights.Values[(first * Columns)..((first + rows) * Columns)]);
+            float[] expected = new float[3 * rows];
+            float[] actual = new float[3 * rows];
+            MatMul.Apply(x, Columns, own, [], expected, rows, 3, pool);
+            MatMul.Apply(x, Columns, slice, [], actual, rows, 3, pool);
+            Near.SameBits(expected, actual);
+        }
+
+        // Disposing the slices freed nothing.
+        AssertRows(weights.Packed, weights.Values);
+        Assert.Throws<ArgumentOutOfRangeException>(() => weights.Packed.Slice(16, 10));
+        Assert.Throws<ArgumentOutOfRangeException>(() => weights.Packed.Slice(128, 23));
+        Assert.Throws<ArgumentOutOfRangeException>(() => weights.Packed.Slice(-32, 10));
+    }
+
     [Theory]
     [InlineData(ElementType.BF16)]
     [InlineData(ElementType.F16)]
