@@ -67,7 +67,7 @@ public sealed class ReferenceOps : Ops
         return y;
     }
 
-    public override Tensor Blend(Table table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count)
+    public override Tensor Blend(LookupTable table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count)
     {
         Tensor y = Allocate(indices.Length / count, table.Width);
         for (int row = 0; row < y.Rows; row++)

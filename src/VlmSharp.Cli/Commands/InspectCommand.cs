@@ -55,10 +55,14 @@ static class InspectCommand
                 .Select(g => $"{g.Key.ToString().ToLowerInvariant()} {MemoryPlan.Size(g.Sum(t => t.Size))}")
         );
         Row(table, "architecture", model.Architecture);
+        string active =
+            model.ActiveTextParameters < model.TextParameters
+                ? $", of which {model.ActiveTextParameters:n0} work on a token"
+                : "";
         Row(
             table,
             "parameters",
-            $"{model.VisionParameters + model.TextParameters:n0} (vision {model.VisionParameters:n0}, text {model.TextParameters:n0})"
+            $"{model.VisionParameters + model.TextParameters:n0} (vision {model.VisionParameters:n0}, text {model.TextParameters:n0}{active})"
         );
         Row(table, "weights", storage);
         Row(table, "vision tower", $"{model.Tower.Depth} blocks, {model.Tower.Width} wide, {model.Tower.Heads} heads");
@@ -97,7 +101,7 @@ static class InspectCommand
         ImageInfo info = ImageDecoder.ReadInfo(File.ReadAllBytes(CommonOptions.PictureFile(path)), path);
         MediaPlan plan = model.Processor.Plan(new MediaShape(MediaKind.Image, info.Width, info.Height), limits);
         double tower = model.TowerOperations(plan.Grid);
-        double decoder = 2.0 * model.TextParameters * plan.Tokens;
+        double decoder = 2.0 * model.ActiveTextParameters * plan.Tokens;
         Table table = NewTable();
         Row(
             table,

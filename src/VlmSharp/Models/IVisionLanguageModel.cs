@@ -81,6 +81,13 @@ public sealed record ModelInfo
     /// <summary>Weights of the decoder, a tied head counted once.</summary>
     public required long TextParameters { get; init; }
 
+    /// <summary>Weights of the decoder that work on each token: all of them, but only some of the experts.</summary>
+    public long ActiveTextParameters
+    {
+        get => field > 0 ? field : TextParameters;
+        init;
+    }
+
     /// <summary>Bytes of the weights.</summary>
     public required long WeightBytes { get; init; }
 

@@ -97,7 +97,10 @@ public sealed record MediaShape(MediaKind Kind, int Width, int Height)
     public IReadOnlyList<double>? Times { get; init; }
 }
 
-/// <summary>Limits on the pixels of a picture or of one frame, after resizing; the checkpoint's own where not given.</summary>
+/// <summary>
+/// Limits on the pixels of a picture or of one frame, after resizing; the checkpoint's own where not given. For a model that counts the
+/// frames of a video together (Qwen3-VL) they are limits of the whole video.
+/// </summary>
 /// <param name="MinPixels">Smaller ones are enlarged.</param>
 /// <param name="MaxPixels">Larger ones are reduced.</param>
 public readonly record struct PixelLimits(long? MinPixels = null, long? MaxPixels = null);

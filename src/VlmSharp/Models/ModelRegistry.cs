@@ -17,6 +17,8 @@ public static class ModelRegistry
         [QwenVL.Architecture] = new(typeof(QwenVL), QwenVL.Describe, QwenVL.FromCheckpoint),
         [Qwen2VL.Architecture] = new(typeof(Qwen2VL), Qwen2VL.Describe, Qwen2VL.FromCheckpoint),
         [Qwen25VL.Architecture] = new(typeof(Qwen25VL), Qwen25VL.Describe, Qwen25VL.FromCheckpoint),
+        [Qwen3VL.Architecture] = new(typeof(Qwen3VL), Qwen3VL.Describe, Qwen3VL.FromCheckpoint),
+        [Qwen3VL.MixedArchitecture] = new(typeof(Qwen3VL), Qwen3VL.Describe, Qwen3VL.FromCheckpoint),
     };
 
     /// <summary>Names as they stand in <c>config.json</c>.</summary>

@@ -292,7 +292,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
         }
 
         merger = new PatchMerger(weights, $"{visual}.merger", vision, config.Text.Hidden);
-        decoder = new Qwen2Decoder(config.Text, checkpoint, weights, nested ? "model.language_model" : "model");
+        decoder = new Qwen2Decoder(config.Text, weights, nested ? "model.language_model" : "model");
         checkpoint.ThrowIfUnused();
     }
 

@@ -93,7 +93,7 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     }
 
     /// <inheritdoc/>
-    public override Tensor Blend(Table table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count)
+    public override Tensor Blend(LookupTable table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count)
     {
         Tensor y = Allocate(indices.Length / count, table.Width);
         WeightedRows.Apply(

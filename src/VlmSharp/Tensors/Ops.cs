@@ -55,7 +55,7 @@ public abstract class Ops
     /// <param name="indices">[rows, count]</param>
     /// <param name="weights">[rows, count]</param>
     /// <param name="count">Rows of the table in each sum.</param>
-    public abstract Tensor Blend(Table table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count);
+    public abstract Tensor Blend(LookupTable table, ReadOnlySpan<int> indices, ReadOnlySpan<float> weights, int count);
 
     /// <summary>W x + b for every row: [rows, outputs].</summary>
     public abstract Tensor Linear(Tensor x, Linear layer);

@@ -39,7 +39,7 @@ public sealed class Linear(string name, PackedMatrix weight, float[] bias) : IDi
 /// <param name="name">Name of the tensor in the checkpoint.</param>
 /// <param name="values">[rows, width]</param>
 /// <param name="width">Numbers in a row.</param>
-public sealed class Table(string name, float[] values, int width)
+public sealed class LookupTable(string name, float[] values, int width)
 {
     /// <summary>Name of the tensor in the checkpoint.</summary>
     public string Name { get; } = name;

@@ -30,22 +30,39 @@ public static class PatchGrid
         {
             for (int t = 0; t < grid.T; t++)
             {
-                // Groups of merge x merge neighbours, row by row.
-                for (int inFrame = 0; inFrame < grid.H * grid.W; inFrame++, patch++)
-                {
-                    int group = inFrame / (merge * merge);
-                    int inGroup = inFrame % (merge * merge);
-                    int row = (group / (grid.W / merge) * merge) + (inGroup / merge);
-                    int column = (group % (grid.W / merge) * merge) + (inGroup % merge);
-                    Span<float> cos = rotary.Cos.Row(patch);
-                    Span<float> sin = rotary.Sin.Row(patch);
-                    RotaryTable.Write(row, frequencies, cos[..pairs], sin[..pairs]);
-                    RotaryTable.Write(column, frequencies, cos[pairs..], sin[pairs..]);
-                }
+                ForEachOfFrame(
+                    grid,
+                    merge,
+                    (row, column) =>
+                    {
+                        Span<float> cos = rotary.Cos.Row(patch);
+                        Span<float> sin = rotary.Sin.Row(patch);
+                        RotaryTable.Write(row, frequencies, cos[..pairs], sin[..pairs]);
+                        RotaryTable.Write(column, frequencies, cos[pairs..], sin[pairs..]);
+                        patch++;
+                    }
+                );
             }
         }
 
         return rotary;
+    }
+
+    /// <summary>Row and column of every patch of a frame, in the order of the patches: groups of merge x merge neighbours, row by row.</summary>
+    /// <param name="grid">Patches of the medium.</param>
+    /// <param name="merge">Patches per side of a token; divides both sides of the grid.</param>
+    /// <param name="visit">Told row and column.</param>
+    public static void ForEachOfFrame(GridThw grid, int merge, Action<int, int> visit)
+    {
+        for (int inFrame = 0; inFrame < grid.H * grid.W; inFrame++)
+        {
+            int group = inFrame / (merge * merge);
+            int inGroup = inFrame % (merge * merge);
+            visit(
+                (group / (grid.W / merge) * merge) + (inGroup / merge),
+                (group % (grid.W / merge) * merge) + (inGroup % merge)
+            );
+        }
     }
 
     /// <summary>Patches of each frame pair, which are a sequence of their own: patches of different times do not see each other.</summary>

@@ -7,7 +7,7 @@ namespace VlmSharp.Models.Blocks;
 
 /// <summary>Media of the Qwen-VL line from the second generation on: any resolution, cut into patches.</summary>
 /// <param name="image">Patches and default limits of pictures.</param>
-/// <param name="video">The same for each frame of a video.</param>
+/// <param name="video">The same for videos; what its limits count is its <see cref="PatchConfig.Budget"/>.</param>
 public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMediaProcessor
 {
     /// <summary>Reads the processor files and checks them against the tower's config.</summary>
@@ -29,8 +29,14 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
         const string file = "preprocessor_config.json";
         PatchConfig image = Read(checkpoint.Processor ?? throw new CheckpointException(file, "is missing"), file);
         PatchConfig video = checkpoint.VideoProcessor is { } own ? Read(own, "video_" + file) : image;
-        // The reference resizes pictures with Pillow and the frames of videos with torchvision.
-        return new PatchProcessor(image, video with { Arithmetic = ResampleArithmetic.Torch })
+        // The reference resizes pictures with Pillow and the frames of videos with torchvision. The generation that reads times
+        // also counts the pixels of all frames together.
+        video = video with
+        {
+            Arithmetic = ResampleArithmetic.Torch,
+            Budget = time == VideoTime.Announced ? PixelBudget.Video : PixelBudget.Frame,
+        };
+        return new PatchProcessor(image, video)
         {
             Time = time,
             TokensPerSecond = tokensPerSecond,

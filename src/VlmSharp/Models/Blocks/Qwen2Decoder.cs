@@ -15,9 +15,7 @@ public sealed class Qwen2Decoder : IDisposable
     /// <param name="Attention">Heads.</param>
     /// <param name="MlpWidth">Width between gate and down projection.</param>
     /// <param name="Epsilon">Of the norms.</param>
-    /// <param name="RopeTheta">Base of the rotary frequencies.</param>
-    /// <param name="MRopeSections">Pairs of a head that turn by time, height and width, in this order.</param>
-    /// <param name="Yarn">How the context was stretched; null where it was not.</param>
+    /// <param name="Rotary">Rotary positions.</param>
     /// <param name="MaxPositions">Longest sequence the positions were made for.</param>
     /// <param name="TiedHead">Whether the output matrix is the embedding.</param>
     public sealed record Sizes(
@@ -27,9 +25,7 @@ public sealed class Qwen2Decoder : IDisposable
         AttentionShape Attention,
         int MlpWidth,
         float Epsilon,
-        double RopeTheta,
-        int[] MRopeSections,
-        YarnScaling? Yarn,
+        TextRotary Rotary,
         int MaxPositions,
         bool TiedHead
     )
@@ -39,29 +35,14 @@ public sealed class Qwen2Decoder : IDisposable
         /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
         public static Sizes Read(JsonObjectReader top)
         {
-            if (top.Has("quantization_config"))
-            {
-                throw top.Error("quantization_config", "is set; only f32, f16 and bf16 weights can be loaded");
-            }
-
-            JsonObjectReader json = top.OptionalObject("text_config") ?? top;
+            JsonObjectReader json = DecoderFields.Open(top);
             int hidden = json.Int("hidden_size", 1, 1 << 16);
-            int heads = json.Int("num_attention_heads", 1, 1024);
-            int kvHeads = json.Int("num_key_value_heads", 1, 1024, heads);
-            int headDim = json.Int("head_dim", 2, 1 << 12, hidden / heads);
-            if (headDim * heads != hidden || headDim % 2 != 0)
+            AttentionShape attention = DecoderFields.Heads(json, hidden);
+            if (attention.Heads * attention.HeadDim != hidden)
             {
                 throw json.Error(
                     "num_attention_heads",
-                    $"is {heads}, which does not divide hidden_size {hidden} into even widths"
-                );
-            }
-
-            if (heads % kvHeads != 0)
-            {
-                throw json.Error(
-                    "num_key_value_heads",
-                    $"is {kvHeads}, which does not divide num_attention_heads {heads}"
+                    $"is {attention.Heads}, which does not divide hidden_size {hidden} into even widths"
                 );
             }
 
@@ -71,38 +52,17 @@ public sealed class Qwen2Decoder : IDisposable
             }
 
             json.Require("hidden_act", "silu");
-            // Newer files keep theta beside the sections, in rope_parameters.
-            JsonObjectReader rope = json.OptionalObject("rope_parameters") ?? json.Object("rope_scaling");
-            rope.Require("type", "mrope", "default", "yarn");
-            rope.Require("rope_type", "mrope", "default", "yarn");
             int maxPositions = json.Int("max_position_embeddings", 1, int.MaxValue, 32768);
-            bool yarn = rope.Text("rope_type", rope.Text("type", "mrope")) == "yarn";
-            int[] sections = rope.Ints("mrope_section", 3, 1, headDim);
-            if (sections.Length != 3 || sections.Sum() != headDim / 2)
-            {
-                throw rope.Error(
-                    "mrope_section",
-                    $"is [{string.Join(", ", sections)}], expected three numbers whose sum is half the head dimension, {headDim / 2}"
-                );
-            }
-
-            double theta = rope.Has("rope_theta")
-                ? rope.Number("rope_theta", 1, 1e12)
-                : json.Number("rope_theta", 1, 1e12, 1e6);
             return new Sizes(
                 json.Int("vocab_size", 1, 1 << 24),
                 hidden,
                 json.Int("num_hidden_layers", 1, 1024),
-                new AttentionShape(heads, kvHeads, headDim),
+                attention,
                 json.Int("intermediate_size", 1, 1 << 20),
                 (float)json.Number("rms_norm_eps", 0, 1, 1e-6),
-                theta,
-                sections,
-                yarn ? YarnScaling.Read(rope, maxPositions) : null,
+                TextRotary.Read(json, attention.HeadDim, maxPositions, interleaved: false, theta: 1e6),
                 maxPositions,
-                top.Has("tie_word_embeddings")
-                    ? top.Bool("tie_word_embeddings")
-                    : json.Bool("tie_word_embeddings", false)
+                DecoderFields.TiedHead(top, json)
             );
         }
 
@@ -162,14 +122,12 @@ public sealed class Qwen2Decoder : IDisposable
     readonly DecoderLayer[] layers;
     readonly Vector finalNorm;
     readonly Linear head;
-    readonly float[] frequencies;
 
     /// <summary>Takes the weights out of a checkpoint.</summary>
     /// <param name="sizes">What the config says.</param>
-    /// <param name="checkpoint">Where they lie.</param>
-    /// <param name="weights">Packs them.</param>
+    /// <param name="weights">Where they lie.</param>
     /// <param name="name">What their names begin with: <c>model</c> or <c>model.language_model</c>.</param>
-    public Qwen2Decoder(Sizes sizes, Checkpoint checkpoint, WeightSource weights, string name)
+    public Qwen2Decoder(Sizes sizes, WeightSource weights, string name)
     {
         this.sizes = sizes;
         embedding = weights.Matrix($"{name}.embed_tokens.weight", sizes.Vocabulary, sizes.Hidden);
@@ -180,30 +138,15 @@ public sealed class Qwen2Decoder : IDisposable
         }
 
         finalNorm = weights.Vector($"{name}.norm.weight", sizes.Hidden);
-        if (sizes.TiedHead)
-        {
-            head = new Linear($"{name}.embed_tokens.weight", embedding, []);
-            if (checkpoint.Contains("lm_head.weight"))
-            {
-                checkpoint.Ignore("lm_head.weight", "the config ties the head to the embedding");
-            }
-        }
-        else
-        {
-            head = weights.Linear(sizes.Hidden, bias: false, ("lm_head", sizes.Vocabulary));
-        }
-
-        int headDim = sizes.Attention.HeadDim;
-        frequencies =
-            sizes.Yarn?.Frequencies(headDim, sizes.RopeTheta) ?? RotaryTable.Frequencies(headDim, sizes.RopeTheta);
+        head = weights.Head($"{name}.embed_tokens.weight", embedding, sizes.TiedHead);
     }
 
     /// <summary>One step over the packed rows of all requests, media features in place of their embeddings.</summary>
     /// <returns>Logits of the rows that asked for them: [step.LogitRows, vocabulary].</returns>
     public Tensor Forward(Ops ops, Step step, KvCache cache)
     {
-        ops.Tap("text.inv_freq", frequencies);
-        Rotary rotary = Positions(ops, step);
+        ops.Tap("text.inv_freq", sizes.Rotary.Frequencies);
+        Rotary rotary = sizes.Rotary.Positions(ops, step);
         Tensor x = ops.Embed(embedding, step.Tokens); // x: [tokens, hidden]
         foreach (MediaRows media in step.Media)
         {
@@ -219,30 +162,6 @@ public sealed class Qwen2Decoder : IDisposable
         x = ops.TakeRows(x, step.LogitRows); // x: [wanted, hidden]
         x = ops.Tap("text.norm", ops.RmsNorm(x, finalNorm, sizes.Epsilon));
         return ops.Tap("logits", ops.Linear(x, head)); // [wanted, vocabulary]
-    }
-
-    /// <summary>M-RoPE: consecutive sections of a head's pairs turn by time, height and width.</summary>
-    Rotary Positions(Ops ops, Step step)
-    {
-        Rotary rotary = RotaryTable.Allocate(ops, step.Tokens.Length, sizes.Attention.HeadDim);
-        for (int token = 0; token < step.Tokens.Length; token++)
-        {
-            int start = 0;
-            for (int axis = 0; axis < 3; axis++)
-            {
-                int count = sizes.MRopeSections[axis];
-                RotaryTable.Write(
-                    step.Positions(axis)[token],
-                    frequencies.AsSpan(start, count),
-                    rotary.Cos.Row(token).Slice(start, count),
-                    rotary.Sin.Row(token).Slice(start, count),
-                    sizes.Yarn?.Amplitude ?? 1
-                );
-                start += count;
-            }
-        }
-
-        return rotary;
     }
 
     /// <summary>Frees the weights.</summary>

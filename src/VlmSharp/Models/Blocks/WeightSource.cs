@@ -102,21 +102,8 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     public Linear Transposed(string name, int inputs, int outputs)
     {
         CheckpointTensor tensor = checkpoint.Get(name, inputs, outputs);
-        int size = tensor.Type.Size();
-        ReadOnlySpan<byte> stored = tensor.Bytes;
-        byte[] turned = new byte[stored.Length];
-        for (int input = 0; input < inputs; input++)
-        {
-            for (int output = 0; output < outputs; output++)
-            {
-                int from = ((input * outputs) + output) * size;
-                int to = ((output * inputs) + input) * size;
-                stored.Slice(from, size).CopyTo(turned.AsSpan(to));
-            }
-        }
-
         PackedMatrix packed = new(outputs, inputs, tensor.Type);
-        packed.PackRows(0, outputs, turned, tensor.Type, pool);
+        packed.PackTransposed(0, outputs, tensor.Bytes, tensor.Type, pool);
         Count(tensor.Count);
         return new Linear(name, packed, []);
     }
@@ -128,6 +115,97 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         float[] values = tensor.ToArray();
         Count(tensor.Count);
         return values;
+    }
+
+    /// <summary>A convolution whose windows do not overlap, with a bias: a linear map of the flattened window.</summary>
+    /// <param name="name">Name without <c>.weight</c> and <c>.bias</c>.</param>
+    /// <param name="shape">[outputs, channels, ...]</param>
+    public Linear Convolution(string name, params ReadOnlySpan<int> shape) =>
+        new($"{name}.weight", Matrix($"{name}.weight", shape), Floats($"{name}.bias", shape[0]));
+
+    /// <summary>A table <c>[rows, width]</c> to look rows up in.</summary>
+    public LookupTable Lookup(string name, int rows, int width) => new(name, Table(name, rows, width), width);
+
+    /// <summary>The output matrix: <c>lm_head</c>, or the embedding where the config ties the two.</summary>
+    /// <param name="embeddingName">Name of the embedding.</param>
+    /// <param name="embedding">[vocabulary, hidden]</param>
+    /// <param name="tied">Whether it is the output matrix as well.</param>
+    public Linear Head(string embeddingName, PackedMatrix embedding, bool tied)
+    {
+        if (!tied)
+        {
+            return Linear(embedding.Columns, bias: false, ("lm_head", embedding.Rows));
+        }
+
+        // Some tools write a tied matrix twice.
+        checkpoint.Ignore("lm_head.weight", "the config ties the head to the embedding");
+        return new Linear(embeddingName, embedding, []);
+    }
+
+    /// <summary>The experts of a layer, stacked: all in two tensors for x @ W, or three tensors for each.</summary>
+    /// <param name="name">What the names of the tensors begin with: <c>....mlp.experts</c>.</param>
+    /// <param name="count">Number of experts.</param>
+    /// <param name="perToken">Experts that each token passes through.</param>
+    /// <param name="hidden">Width of their input and output.</param>
+    /// <param name="width">Width between gate and down projection.</param>
+    public Experts Experts(string name, int count, int perToken, int hidden, int width) =>
+        checkpoint.Contains($"{name}.gate_up_proj")
+            ? new Experts(
+                name,
+                count,
+                perToken,
+                Stack($"{name}.gate_up_proj", count, 2 * width, hidden),
+                Stack($"{name}.down_proj", count, hidden, width)
+            )
+            : new Experts(
+                name,
+                count,
+                perToken,
+                Stack(name, count, hidden, ("gate_proj", width), ("up_proj", width)),
+                Stack(name, count, width, ("down_proj", hidden))
+            );
+
+    // [count, inputs, outputs] in one tensor, packed from the map as it stands: no copy of it is ever whole.
+    PackedMatrix Stack(string name, int count, int outputs, int inputs)
+    {
+        CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
+        int step = Tensors.Experts.Stacked(outputs);
+        PackedMatrix packed = new(checked(count * step), inputs, tensor.Type);
+        for (int i = 0; i < count; i++)
+        {
+            packed.PackTransposed(i * step, outputs, tensor.Rows(i, 1).Bytes, tensor.Type, pool);
+        }
+
+        Count(tensor.Count);
+        return packed;
+    }
+
+    // Of each expert one tensor [outputs, inputs] or several, one below the other.
+    PackedMatrix Stack(string name, int count, int inputs, params (string Name, int Outputs)[] parts)
+    {
+        ElementType? storage = null;
+        for (int i = 0; i < count; i++)
+        {
+            foreach ((string part, int outputs) in parts)
+            {
+                ElementType type = checkpoint.Get($"{name}.{i}.{part}.weight", outputs, inputs).Type;
+                storage = storage is null || storage == type ? type : ElementType.F32;
+            }
+        }
+
+        int step = Tensors.Experts.Stacked(parts.Sum(p => p.Outputs));
+        PackedMatrix packed = new(checked(count * step), inputs, storage!.Value);
+        for (int i = 0; i < count; i++)
+        {
+            int row = i * step;
+            foreach ((string part, int outputs) in parts)
+            {
+                Pack(packed, row, $"{name}.{i}.{part}.weight", [outputs, inputs]);
+                row += outputs;
+            }
+        }
+
+        return packed;
     }
 
     void Pack(PackedMatrix packed, int firstRow, string name, ReadOnlySpan<int> shape)
