@@ -34,13 +34,13 @@ public sealed class GoldenCase
         /// <summary>Allowed difference of preprocessed pixels, in 8-bit levels.</summary>
         public required int PixelLevels { get; init; }
 
-        /// <summary>Length limit of the answer.</summary>
+        /// <summary>Length limit of the answer; 0 where there is none and only the prompt is compared.</summary>
         public required int MaxNewTokens { get; init; }
 
         /// <summary>Greedy tokens, with the end token where one was produced.</summary>
         public required int[] AnswerIds { get; init; }
 
-        /// <summary>Their text, without the end token.</summary>
+        /// <summary>Their text, without the end token; some cases leave out other special tokens (boxes) too.</summary>
         public required string Answer { get; init; }
 
         /// <summary>File of expected tensors; null where only the answer is compared.</summary>
@@ -119,9 +119,9 @@ public sealed class GoldenCase
             TemplateOptions = options,
             Prompt = json.Text("prompt"),
             PixelLevels = json.Int("pixel_levels", 0, 255, 0),
-            MaxNewTokens = json.Int("max_new_tokens", 0, 1 << 20),
-            AnswerIds = json.Ints("answer_ids", 1 << 20, 0),
-            Answer = json.Text("answer"),
+            MaxNewTokens = json.Int("max_new_tokens", 0, 1 << 20, 0),
+            AnswerIds = json.Has("answer_ids") ? json.Ints("answer_ids", 1 << 20, 0) : [],
+            Answer = json.Text("answer", ""),
             Expected = File.Exists(expected) ? expected : null,
         };
     }
