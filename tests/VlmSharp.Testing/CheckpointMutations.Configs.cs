@@ -76,7 +76,14 @@ public static partial class CheckpointMutations
             $"{text}num_key_value_heads",
             "vision_config.depth",
             width,
-            .. Present("intermediate_size", "out_hidden_size", "window_size"),
+            .. Present("intermediate_size", "out_hidden_size", "window_size", "num_position_embeddings"),
+            .. PresentInText(
+                "head_dim",
+                "num_experts",
+                "num_experts_per_tok",
+                "moe_intermediate_size",
+                "decoder_sparse_step"
+            ),
             "vision_config.num_heads",
             "vision_config.patch_size",
             "vision_config.spatial_merge_size",
@@ -118,11 +125,29 @@ public static partial class CheckpointMutations
             all.AddRange(Rows("config.json", LoadStage.Model, path, [.. NoNumber, "-1"]));
         }
 
-        foreach (string path in Present("fullatt_block_indexes"))
+        foreach (string path in Present("fullatt_block_indexes", "deepstack_visual_indexes"))
         {
             all.AddRange(
                 Rows("config.json", LoadStage.Model, path, "1", "\"1\"", "[-1]", "[0.5]", "[1000]", "[\"1\"]")
             );
+        }
+
+        foreach (string path in Present("deepstack_visual_indexes"))
+        {
+            all.AddRange(Rows("config.json", LoadStage.Model, path, null, "[0, 0]"));
+            all.Add(Field("config.json", LoadStage.Model, "vision_config.num_position_embeddings", "35"));
+            all.Add(Field("config.json", LoadStage.Model, "vision_config.hidden_act", "\"gelu\""));
+            all.Add(Field("config.json", LoadStage.Model, $"{text}attention_bias", "true"));
+            all.Add(Field("config.json", LoadStage.Model, $"{text}rope_scaling.mrope_interleaved", "false"));
+            all.Add(Field("config.json", LoadStage.Model, $"{text}rope_scaling.rope_type", "\"linear\""));
+            all.Add(Field("config.json", LoadStage.Model, $"{text}rope_scaling.rope_type", "\"yarn\"")); // without a factor
+        }
+
+        foreach (string path in PresentInText("num_experts"))
+        {
+            all.Add(Field("config.json", LoadStage.Model, path, null));
+            all.Add(Field("config.json", LoadStage.Model, $"{text}num_experts_per_tok", "9"));
+            all.AddRange(Rows("config.json", LoadStage.Model, $"{text}mlp_only_layers", "1", "[-1]", "[\"1\"]"));
         }
 
         string section = $"{text}rope_scaling.mrope_section";
@@ -169,6 +194,9 @@ public static partial class CheckpointMutations
                     ("vision_config.temporal_patch_size", 1),
                     ("vision_config.spatial_merge_size", 1),
                     .. Present("intermediate_size", "out_hidden_size").Select(path => (path, 1)),
+                    .. PresentInText("head_dim").Select(path => (path, 2)),
+                    .. PresentInText("num_experts", "moe_intermediate_size", "decoder_sparse_step")
+                        .Select(path => (path, 1)),
                 ]
         )
         {
@@ -186,6 +214,11 @@ public static partial class CheckpointMutations
 
         IEnumerable<string> Present(params IEnumerable<string> fields) =>
             fields.Where(vision.ContainsKey).Select(field => $"vision_config.{field}");
+
+        IEnumerable<string> PresentInText(params IEnumerable<string> fields) =>
+            fields
+                .Where((text.Length > 0 ? config["text_config"]! : config).AsObject().ContainsKey)
+                .Select(field => text + field);
     }
 
     static IEnumerable<CheckpointMutation> GenerationConfig(JsonObject config, string text)
@@ -242,6 +275,20 @@ public static partial class CheckpointMutations
             "[0.5, 0.5, null]",
             "[0.5, 0.5, 1e999]",
         ];
+        // Where only the older spelling gives the limits.
+        Action<CheckpointCopy> older = copy =>
+        {
+            create?.Invoke(copy);
+            copy.Json(
+                file,
+                root =>
+                {
+                    root.TryAdd("min_pixels", root["size"]?["shortest_edge"]?.DeepClone());
+                    root.TryAdd("max_pixels", root["size"]?["longest_edge"]?.DeepClone());
+                    root.Remove("size");
+                }
+            );
+        };
         List<CheckpointMutation> all = [];
         foreach (string path in (string[])["patch_size", "temporal_patch_size", "merge_size", "min_pixels"])
         {
@@ -296,7 +343,7 @@ public static partial class CheckpointMutations
         {
             foreach (string? value in values)
             {
-                all.Add(Field(file, LoadStage.Files, path, value, create));
+                all.Add(Field(file, LoadStage.Files, path, value, older));
             }
         }
     }

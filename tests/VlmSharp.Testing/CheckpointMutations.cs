@@ -15,7 +15,7 @@ public static partial class CheckpointMutations
     const string Generation = "generation_config.json";
     const string TokenizerConfig = "tokenizer_config.json";
 
-    /// <summary>All mutations of a Qwen2-VL checkpoint directory.</summary>
+    /// <summary>All mutations of a checkpoint directory of the Qwen-VL line, from the second generation on.</summary>
     public static IReadOnlyList<CheckpointMutation> Of(string directory)
     {
         List<CheckpointMutation> all = [];
@@ -54,8 +54,28 @@ public static partial class CheckpointMutations
             all.AddRange(Shards(directory, weights));
         }
 
-        return all;
+        return File.Exists(Path.Combine(directory, "chat_template.jinja")) ? [.. all.Select(InOlderPlaces)] : all;
     }
+
+    // A template in a file of its own hides the older places, so mutations of those begin with moving it there.
+    static CheckpointMutation InOlderPlaces(CheckpointMutation mutation) =>
+        mutation.File is "chat_template.json" or TokenizerConfig
+            ? mutation with
+            {
+                Apply = Before(
+                    mutation.Apply,
+                    copy =>
+                    {
+                        string template = Encoding.UTF8.GetString(copy.Read("chat_template.jinja"));
+                        copy.Write(
+                            "chat_template.json",
+                            new JsonObject { ["chat_template"] = template }.ToJsonString()
+                        );
+                        copy.Delete("chat_template.jinja");
+                    }
+                ),
+            }
+            : mutation;
 
     /// <summary>Damage that any JSON file can have.</summary>
     static IEnumerable<CheckpointMutation> BrokenJson(string file, LoadStage stage)

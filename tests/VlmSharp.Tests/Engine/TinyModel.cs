@@ -6,10 +6,11 @@ using VlmSharp.Testing;
 
 namespace VlmSharp.Tests.Engine;
 
-/// <summary>The tiny Qwen2-VL of the goldens, and pictures to show it.</summary>
+/// <summary>The tiny models of the goldens, and pictures to show them.</summary>
 static class TinyModel
 {
-    public static ChatModel Load(int threads = 2) => ChatModel.Load(Goldens.Local("qwen2-vl/checkpoint"), threads);
+    public static ChatModel Load(int threads = 2, string name = "qwen2-vl") =>
+        ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads);
 
     /// <summary>A picture of noise, the same for the same seed.</summary>
     public static ChatMedia Picture(int seed, int width = 84, int height = 56)
@@ -17,6 +18,21 @@ static class TinyModel
         byte[] pixels = new byte[width * height * 3];
         new Random(seed).NextBytes(pixels);
         return new ChatMedia(MediaSource.Image(new RgbImage(width, height, pixels), $"noise {seed}"));
+    }
+
+    /// <summary>Frames of noise, two a second.</summary>
+    public static ChatMedia Video(int seed, int frames, int width = 64, int height = 64)
+    {
+        Random random = new(seed);
+        RgbImage[] images = new RgbImage[frames];
+        for (int i = 0; i < frames; i++)
+        {
+            byte[] pixels = new byte[width * height * 3];
+            random.NextBytes(pixels);
+            images[i] = new RgbImage(width, height, pixels);
+        }
+
+        return new ChatMedia(MediaSource.Video(images, 2, $"noise {seed}"));
     }
 
     /// <summary>A sequence that holds a prompt; its media are encoded first.</summary>

@@ -10,8 +10,15 @@ namespace VlmSharp.Tests.Formats;
 /// <summary>Whatever is wrong in a checkpoint directory becomes an error that names the file, in bounded memory.</summary>
 public sealed class MutationTests(MutationTests.Copies copies) : IClassFixture<MutationTests.Copies>
 {
-    /// <summary>A flat config with one f32 file, and a nested one with bf16 shards.</summary>
-    static readonly string[] Originals = ["qwen2-vl/checkpoint", "qwen2-vl-tied-bf16/checkpoint", "qwen2.5-vl/checkpoint"];
+    /// <summary>Flat and nested configs, one file and shards, f32, f16 and bf16, with and without experts.</summary>
+    static readonly string[] Originals =
+    [
+        "qwen2-vl/checkpoint",
+        "qwen2-vl-tied-bf16/checkpoint",
+        "qwen2.5-vl/checkpoint",
+        "qwen3-vl-tied-bf16/checkpoint",
+        "qwen3-vl-moe/checkpoint",
+    ];
 
     // Besides CheckpointException.
     static readonly Type[] Errors = [typeof(TemplateException)];
@@ -59,6 +66,8 @@ public sealed class MutationTests(MutationTests.Copies copies) : IClassFixture<M
     [InlineData("qwen2-vl/checkpoint")]
     [InlineData("qwen2-vl-tied-bf16/checkpoint")]
     [InlineData("qwen2.5-vl/checkpoint")]
+    [InlineData("qwen3-vl-tied-bf16/checkpoint")]
+    [InlineData("qwen3-vl-moe/checkpoint")]
     public void After_all_mutations_the_copy_is_whole_again(string original)
     {
         using CheckpointCopy copy = new(Goldens.Local(original));

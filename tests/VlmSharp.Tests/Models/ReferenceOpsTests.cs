@@ -13,27 +13,27 @@ public sealed class ReferenceOpsTests
 {
     const double Tolerance = 2e-5; // of the largest value: f32 sums over a few hundred terms in three layers
 
-    [Theory]
-    [InlineData(84, 56)]
-    [InlineData(28, 28)]
-    [InlineData(196, 112)]
-    public void The_tower_equals_its_definition(int width, int height)
+    public static MatrixTheoryData<string, (int, int)> Pictures =>
+        new(["qwen2-vl", "qwen2.5-vl", "qwen3-vl-tied-bf16", "qwen3-vl-moe"], [(84, 56), (28, 28), (196, 112)]);
+
+    public static MatrixTheoryData<string, int> Lengths =>
+        new(["qwen2-vl", "qwen2.5-vl", "qwen3-vl-tied-bf16", "qwen3-vl-moe"], [1, 5, 150]);
+
+    [Theory, MemberData(nameof(Pictures))]
+    public void The_tower_equals_its_definition(string name, (int Width, int Height) size)
     {
-        using ChatModel chat = TinyModel.Load();
-        ChatMedia picture = TinyModel.Picture(3, width, height);
+        using ChatModel chat = TinyModel.Load(name: name);
+        ChatMedia picture = TinyModel.Picture(3, size.Width, size.Height);
         using PreparedMedia media = chat.Model.Info.Processor.Prepare(picture.Source, default, chat.Pool);
         float[] ours = chat.Model.Encode(chat.Ops, media.Pixels, [media.Plan.Grid]).ToArray();
         float[] expected = chat.Model.Encode(new ReferenceOps(), media.Pixels, [media.Plan.Grid]).ToArray();
         AssertClose(expected, ours);
     }
 
-    [Theory]
-    [InlineData(1)]
-    [InlineData(5)]
-    [InlineData(150)]
-    public void The_decoder_equals_its_definition(int length)
+    [Theory, MemberData(nameof(Lengths))]
+    public void The_decoder_equals_its_definition(string name, int length)
     {
-        using ChatModel chat = TinyModel.Load();
+        using ChatModel chat = TinyModel.Load(name: name);
         Random random = new(length);
         Step step = new();
         int[] pages = [.. Enumerable.Range(0, (length / KvLayout.PageTokens) + 1).Reverse()];
@@ -42,8 +42,15 @@ public sealed class ReferenceOpsTests
             step.WantLogits(step.AddRow(random.Next(400), i, random.Next(i + 1), random.Next(i + 1)));
         }
 
-        step.AddSequence(pages, length, length, length);
         ModelInfo info = chat.Model.Info;
+        using MediaFeatures features = new(length / 3, info.FeatureWidth);
+        foreach (ref float value in features.Rows.Data)
+        {
+            value = random.NextSingle() - 0.5f;
+        }
+
+        step.AddMedia(length / 4, features.Rows);
+        step.AddSequence(pages, length, length, length);
         using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
         float[] ours = chat.Model.Forward(chat.Ops, step, cache).ToArray();
         float[] expected = chat.Model.Forward(new ReferenceOps(), step, cache).ToArray();

@@ -13,6 +13,8 @@ public sealed class GoldenCaseTests
     [InlineData("qwen2-vl")]
     [InlineData("qwen2-vl-tied-bf16")]
     [InlineData("qwen2.5-vl")]
+    [InlineData("qwen3-vl-tied-bf16")]
+    [InlineData("qwen3-vl-moe")]
     public void A_case_of_the_repository_is_within_tolerance(string name) => Verify(Goldens.Local(name));
 
     [Theory]
@@ -23,6 +25,8 @@ public sealed class GoldenCaseTests
     [InlineData("qwen2.5-vl-yarn")]
     [InlineData("qwen-vl")]
     [InlineData("qwen-vl-bf16")]
+    [InlineData("qwen3-vl-tied-bf16")]
+    [InlineData("qwen3-vl-moe")]
     public void A_whole_case_is_within_tolerance(string name) => Verify(Goldens.Shared($"golden/{name}"));
 
     [Fact]
