@@ -25,9 +25,19 @@ public sealed class GoldenCaseTests
     [InlineData("qwen2.5-vl-yarn")]
     [InlineData("qwen-vl")]
     [InlineData("qwen-vl-bf16")]
+    [InlineData("qwen3-vl")]
     [InlineData("qwen3-vl-tied-bf16")]
     [InlineData("qwen3-vl-moe")]
     public void A_whole_case_is_within_tolerance(string name) => Verify(Goldens.Shared($"golden/{name}"));
+
+    [Fact]
+    public void A_case_with_a_template_of_its_own_and_a_request_without_an_answer_is_within_tolerance()
+    {
+        CaseReport report = CaseVerifier.Run(Goldens.Shared("golden/qwen3-vl-thinking"));
+        AssertPassed(report.Checks);
+        Assert.Equal(4, report.Checks.Count(c => c.Name == "answer.ids"));
+        Assert.Equal(5, report.Checks.Count(c => c.Name == "logits"));
+    }
 
     [Fact]
     public void A_tensor_of_the_case_that_no_stage_compares_fails_the_case()

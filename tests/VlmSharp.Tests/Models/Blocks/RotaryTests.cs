@@ -1,5 +1,7 @@
 using VlmSharp.Formats;
+using VlmSharp.Models;
 using VlmSharp.Models.Blocks;
+using VlmSharp.Tensors;
 using VlmSharp.Testing;
 using Xunit;
 
@@ -118,6 +120,57 @@ public sealed class RotaryTests
             Assert.Equal(1.25 * Math.Sin(angle), sin[i], 2e-7);
         }
     }
+
+    [Theory]
+    [InlineData(128, true, 24, 20, 20)] // as published
+    [InlineData(16, true, 3, 3, 2)]
+    [InlineData(32, true, 6, 5, 5)]
+    [InlineData(12, true, 2, 1, 3)] // the width's turns reach beyond the end
+    [InlineData(128, false, 16, 24, 24)]
+    [InlineData(12, false, 1, 3, 2)]
+    public void Each_pair_turns_by_its_axis(int headDim, bool interleaved, int t, int h, int w)
+    {
+        int[] sections = [t, h, w];
+        int[] axes = new int[headDim / 2]; // of each pair, as the published code assigns them
+        for (int axis = 1; axis < 3; axis++)
+        {
+            int start = interleaved ? axis : sections[..axis].Sum();
+            int end = interleaved ? 3 * sections[axis] : start + sections[axis];
+            for (int pair = start; pair < Math.Min(end, axes.Length); pair += interleaved ? 3 : 1)
+            {
+                axes[pair] = axis;
+            }
+        }
+
+        Step step = new();
+        int[] position = [262_143, 1_000, 77];
+        step.AddRow(0, position[0], position[1], position[2]);
+        TextRotary rotary = new(headDim, 5e6, sections, interleaved, yarn: null);
+        Rotary angles = rotary.Positions(new ReferenceOps(), step);
+        for (int pair = 0; pair < axes.Length; pair++)
+        {
+            float angle = position[axes[pair]] * rotary.Frequencies[pair];
+            Assert.Equal(Math.Cos(angle), angles.Cos.Row(0)[pair], 2e-7);
+            Assert.Equal(Math.Sin(angle), angles.Sin.Row(0)[pair], 2e-7);
+        }
+    }
+
+    [Theory]
+    [InlineData(
+        """{"rope_scaling":{"rope_type":"default","mrope_section":[4,2,2],"mrope_interleaved":false}}""",
+        "interleaved"
+    )]
+    [InlineData("""{"rope_scaling":{"rope_type":"dynamic","mrope_section":[4,2,2]}}""", "rope_type")]
+    [InlineData("""{"rope_scaling":{"rope_type":"default","mrope_section":[4,2,3]}}""", "mrope_section")]
+    [InlineData("""{"rope_scaling":{"rope_type":"yarn","mrope_section":[4,2,2]}}""", "factor")]
+    [InlineData("{}", "rope_scaling")]
+    public void Rotary_positions_that_are_not_implemented_are_refused_by_name(string json, string field) =>
+        Assert.Contains(
+            field,
+            Assert
+                .Throws<CheckpointException>(() => TextRotary.Read(Parse(json), 16, 1000, interleaved: true, 5e6))
+                .Message
+        );
 
     static JsonObjectReader Parse(string json) =>
         JsonObjectReader.Parse("config.json", System.Text.Encoding.UTF8.GetBytes(json));
