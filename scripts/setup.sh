@@ -29,6 +29,7 @@ provide() {
   fi
 }
 
+# OpenSlide, for slides of microscopes, comes with it.
 if ! have_library 'libvips\.so\.42' && [ -z "${VLM_LIBVIPS:-}" ]; then
   # Ubuntu 24.04 and later carry the library under another package name.
   provide 'the parts of libvips that read pictures' \

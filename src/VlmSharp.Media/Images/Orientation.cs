@@ -14,6 +14,27 @@ internal readonly record struct Orientation(int Value, int StoredWidth, int Stor
     /// <summary>Whether stored pixels are already in their places.</summary>
     internal bool IsUpright => Value is 1;
 
+    /// <summary>Where the pixels of an upright rectangle are stored.</summary>
+    /// <param name="x">Of the upright picture.</param>
+    /// <param name="y">Of the upright picture.</param>
+    /// <param name="width">Of the upright rectangle.</param>
+    /// <param name="height">Of the upright rectangle.</param>
+    internal (int X, int Y, int Width, int Height) Stored(int x, int y, int width, int height)
+    {
+        (int right, int below) = (Width - x - width, Height - y - height);
+        return Value switch
+        {
+            2 => (right, y, width, height),
+            3 => (right, below, width, height),
+            4 => (x, below, width, height),
+            5 => (y, x, height, width),
+            6 => (y, right, height, width),
+            7 => (below, right, height, width),
+            8 => (below, x, height, width),
+            _ => (x, y, width, height),
+        };
+    }
+
     /// <summary>Puts some stored rows in their places.</summary>
     /// <param name="rows">[count, StoredWidth, 3].</param>
     /// <param name="top">The first stored row.</param>

@@ -67,6 +67,12 @@ internal static unsafe partial class Native
     [LibraryImport(Vips)]
     internal static partial void vips_area_unref(nint area);
 
+    [LibraryImport(Vips, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial nint vips_source_new_from_file(string path);
+
+    [LibraryImport(Vips)]
+    internal static partial nuint vips_source_get_type();
+
     [LibraryImport(Vips)]
     internal static partial nuint vips_image_get_type();
 
@@ -145,6 +151,9 @@ internal static unsafe partial class Native
 
     [LibraryImport(GObject)]
     internal static partial void g_value_set_object(ref GValue value, VipsImage instance);
+
+    [LibraryImport(GObject)]
+    internal static partial void g_value_set_object(ref GValue value, nint instance);
 
     [LibraryImport(GObject)]
     internal static partial nint g_value_get_object(ref GValue value);

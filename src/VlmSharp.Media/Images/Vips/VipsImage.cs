@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace VlmSharp.Media.Images.Vips;
 
 /// <summary>A reference to a VipsImage: its header, with the pixels computed when they are asked for.</summary>
-/// <remarks>libvips decodes from the caller's array, which stays pinned until the image is released.</remarks>
+/// <remarks>libvips decodes from the caller's array, which stays pinned until the image is released, or from a file.</remarks>
 internal sealed unsafe class VipsImage : SafeHandle
 {
     GCHandle pinned;
@@ -73,6 +73,44 @@ internal sealed unsafe class VipsImage : SafeHandle
         }
 
         return image == 0 ? null : new VipsImage(image, pin);
+    }
+
+    /// <summary>Reads the header; pixels are read from the file when they are asked for.</summary>
+    /// <param name="loader">A libvips operation, such as <c>tiffload_source</c>.</param>
+    /// <param name="path">The file; must not change while the image lives.</param>
+    /// <param name="options">As libvips writes them: <c>page=2,n=1</c>.</param>
+    /// <returns>Null if the header cannot be read; <see cref="VipsLibrary.TakeError"/> says why.</returns>
+    internal static VipsImage? OpenFile(string loader, string path, string options)
+    {
+        VipsLibrary.EnsureLoaded();
+        nint source = Native.vips_source_new_from_file(path);
+        if (source == 0)
+        {
+            return null;
+        }
+
+        nint operation = Native.vips_operation_new(loader);
+        if (operation == 0)
+        {
+            Native.g_object_unref(source);
+            return null;
+        }
+
+        try
+        {
+            Native.GValue value = default;
+            Native.g_value_init(ref value, Native.vips_source_get_type());
+            Native.g_value_set_object(ref value, source);
+            Native.g_object_set_property(operation, "source", ref value);
+            Native.g_value_unset(ref value);
+            nint image = Build(ref operation, options) ? TakeObject(operation, "out") : 0;
+            return image == 0 ? null : new VipsImage(image);
+        }
+        finally
+        {
+            Release(operation);
+            Native.g_object_unref(source);
+        }
     }
 
     /// <summary>An image of 8-bit samples; the pixels are copied.</summary>

@@ -14,7 +14,10 @@ internal static unsafe class VipsLibrary
     /// <summary>Names one self-contained libvips, where the system's is absent: npm's @img/sharp-libvips-linux-x64 has such a file.</summary>
     internal const string PathVariable = "VLM_LIBVIPS";
 
-    /// <summary>The only loaders that stay open: those that read these formats from memory, never from a file or an address.</summary>
+    /// <summary>
+    /// The only loaders that stay open: those that read these formats from memory or from a stream that the caller opened,
+    /// never from what a name or an address leads to.
+    /// </summary>
     internal static readonly string[] AllowedLoaders =
     [
         "VipsForeignLoadJpegBuffer",
@@ -23,6 +26,9 @@ internal static unsafe class VipsLibrary
         "VipsForeignLoadNsgifBuffer",
         "VipsForeignLoadTiffBuffer",
         "VipsForeignLoadHeifBuffer",
+        "VipsForeignLoadJpegSource",
+        "VipsForeignLoadPngSource",
+        "VipsForeignLoadTiffSource",
     ];
 
     static readonly Lock Gate = new();

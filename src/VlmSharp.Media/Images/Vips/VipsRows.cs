@@ -24,17 +24,27 @@ internal sealed unsafe class VipsRows : IDisposable
     /// <param name="count">How many.</param>
     /// <param name="samples">Valid until the next call or until disposal.</param>
     /// <returns>False if they cannot be decoded; <see cref="VipsLibrary.TakeError"/> says why.</returns>
-    internal bool TryRead(int top, int count, out ReadOnlySpan<byte> samples)
+    internal bool TryRead(int top, int count, out ReadOnlySpan<byte> samples) =>
+        TryRead(0, top, width, count, out samples);
+
+    /// <summary>Part of some rows: [height, width, bands] samples in the machine's byte order. Any order where the image was opened for random access.</summary>
+    /// <param name="left">The first column.</param>
+    /// <param name="top">The first row.</param>
+    /// <param name="width">Columns.</param>
+    /// <param name="height">Rows.</param>
+    /// <param name="samples">Valid until the next call or until disposal.</param>
+    /// <returns>False if they cannot be decoded; <see cref="VipsLibrary.TakeError"/> says why.</returns>
+    internal bool TryRead(int left, int top, int width, int height, out ReadOnlySpan<byte> samples)
     {
         Native.g_free(rows);
-        rows = region == 0 ? null : Native.vips_region_fetch(region, 0, top, width, count, out _);
+        rows = region == 0 ? null : Native.vips_region_fetch(region, left, top, width, height, out _);
         samples = default;
         if (rows is null)
         {
             return false;
         }
 
-        int bytes = checked(width * count * image.Bands * (image.Format == VipsFormat.UInt8 ? 1 : 2));
+        int bytes = checked(width * height * image.Bands * (image.Format == VipsFormat.UInt8 ? 1 : 2));
         samples = new(rows, bytes);
         return true;
     }
