@@ -25,7 +25,7 @@ public sealed partial class ArchitectureTests
         ["Generation"],
         ["Engine"],
         ["Chat"],
-        ["Documents"],
+        ["Documents", "Tiling"],
         ["Verification"],
     ];
 
@@ -104,7 +104,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Generation|Engine|Chat|Documents|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Generation|Engine|Chat|Documents|Tiling|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();

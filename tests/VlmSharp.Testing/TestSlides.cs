@@ -3,58 +3,61 @@ using System.IO.Compression;
 using System.Text;
 using VlmSharp.Media.Images;
 
-namespace VlmSharp.Tests.Media.Slides;
+namespace VlmSharp.Testing;
 
 /// <summary>Writes tiled TIFFs of any size: equal tiles are stored once, so a slide of gigapixels is a small file.</summary>
-static class TestSlides
+public static class TestSlides
 {
-    internal const int TileSide = 256;
+    /// <summary>Pixels of a tile.</summary>
+    public const int TileSide = 256;
 
     /// <summary>How a slide is stored.</summary>
-    internal sealed record Layout(int Width, int Height)
+    public sealed record Layout(int Width, int Height)
     {
         /// <summary>Factors of the stored levels, the full picture first.</summary>
-        internal int[] Factors { get; init; } = [1];
+        public int[] Factors { get; init; } = [1];
 
-        internal bool Big { get; init; }
+        /// <summary>BigTIFF.</summary>
+        public bool Big { get; init; }
 
         /// <summary>Levels below the first directory and not beside it.</summary>
-        internal bool Nested { get; init; }
+        public bool Nested { get; init; }
 
         /// <summary>NewSubfileType of the smaller levels.</summary>
-        internal int LevelKind { get; init; } = 1;
+        public int LevelKind { get; init; } = 1;
 
         /// <summary>8 deflate, 7 JPEG.</summary>
-        internal int Compression { get; init; } = 8;
+        public int Compression { get; init; } = 8;
 
-        internal int Samples { get; init; } = 3;
+        /// <summary>3 RGB, 4 with alpha: opaque on the left half of each tile only.</summary>
+        public int Samples { get; init; } = 3;
 
-        internal int Orientation { get; init; } = 1;
+        /// <summary>As EXIF has it.</summary>
+        public int Orientation { get; init; } = 1;
 
-        internal string? Description { get; init; }
-
-        /// <summary>Pixels per centimetre, written times 1000.</summary>
-        internal double? PixelsPerCentimetre { get; init; }
+        /// <summary>ImageDescription, by which vendors' formats are told.</summary>
+        public string? Description { get; init; }
 
         /// <summary>What TileWidth claims; real tiles stay as they are.</summary>
-        internal int ClaimedTile { get; init; } = TileSide;
+        public int ClaimedTile { get; init; } = TileSide;
 
-        /// <summary>[x, y of the tile at a level of this factor] to a number below 256 that decides what the tile looks like.</summary>
-        internal Func<int, int, int, int> Kind { get; init; } = Position;
+        /// <summary>(factor of the level, x, y of the tile) to a number below 256 that decides what the tile looks like.</summary>
+        public Func<int, int, int, int> Kind { get; init; } = Position;
 
-        /// <summary>[height, width, samples] of a tile of a kind, at a factor.</summary>
-        internal Func<int, int, byte[]>? Paint { get; init; }
+        /// <summary>(factor, kind) to [height, width, samples] of a tile.</summary>
+        public Func<int, int, byte[]>? Paint { get; init; }
     }
 
     /// <summary>What the full picture of <see cref="Layout.Kind"/> <see cref="Position"/> shows: red and green count pixels, blue counts tiles.</summary>
-    internal static (int R, int G, int B) At(int x, int y) => (x & 255, y & 255, Blue(x >> 8, y >> 8));
+    public static (int R, int G, int B) At(int x, int y) => (x & 255, y & 255, Blue(x >> 8, y >> 8));
 
     static int Blue(int tileX, int tileY) => ((3 * tileX) + (5 * tileY)) & 255;
 
-    internal static int Position(int factor, int tileX, int tileY) => Blue(tileX * factor, tileY * factor);
+    /// <summary>The kind of tile for a picture in which each pixel tells where it is.</summary>
+    public static int Position(int factor, int tileX, int tileY) => Blue(tileX * factor, tileY * factor);
 
     /// <summary>The mean of the full picture over an area.</summary>
-    internal static double[] Mean(double left, double top, double right, double bottom)
+    public static double[] Mean(double left, double top, double right, double bottom)
     {
         double[] sums = new double[3];
         for (int y = (int)top; y < bottom; y++)
@@ -73,7 +76,8 @@ static class TestSlides
         return [.. sums.Select(s => s / ((right - left) * (bottom - top)))];
     }
 
-    internal static void Write(string path, Layout layout)
+    /// <summary>Writes the file.</summary>
+    public static void Write(string path, Layout layout)
     {
         using FileStream file = File.Create(path);
         new Writer(file, layout).Write();
@@ -150,12 +154,6 @@ static class TestSlides
                 entries.Add((270, 2, [.. Encoding.ASCII.GetBytes(description + "\0").Select(b => (long)b)]));
             }
 
-            if (layout.PixelsPerCentimetre is { } resolution)
-            {
-                entries.Add((282, 5, [(long)(resolution * 1000), 1000]));
-                entries.Add((296, 3, [3]));
-            }
-
             if (layout.Samples == 4)
             {
                 entries.Add((338, 3, [2])); // unassociated alpha
@@ -192,12 +190,7 @@ static class TestSlides
                     data.CopyTo(place, 0);
                 }
 
-                fields.Add([
-                    .. Number(tag, 2),
-                    .. Number(type, 2),
-                    .. Number(type == 5 ? values.Length / 2 : values.Length, inline),
-                    .. place,
-                ]);
+                fields.Add([.. Number(tag, 2), .. Number(type, 2), .. Number(values.Length, inline), .. place]);
             }
 
             long at = file.Position;
