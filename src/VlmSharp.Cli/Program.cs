@@ -10,6 +10,7 @@ RootCommand root = new(
 {
     AskCommand.Create(),
     ChatCommand.Create(),
+    ScanCommand.Create(),
     InspectCommand.Create(),
     ParseCommand.Create(),
     VerifyCommand.Create(),

@@ -188,6 +188,48 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void Scan_looks_at_a_slide_tile_by_tile()
+    {
+        using TemporaryDirectory directory = new();
+        TestSlides.Write(directory["slide.tif"], new(20_000, 15_000) { Factors = [1, 4, 16, 64] });
+        string[] arguments =
+        [
+            "scan",
+            Goldens.Local("qwen2-vl/checkpoint"),
+            directory["slide.tif"],
+            "What is there?",
+            "--downsample",
+            "50",
+            "--tile-tokens",
+            "64",
+            "--max-tokens",
+            "3",
+            "--geojson",
+            directory["slide.geojson"],
+            "--overlay",
+            directory["slide.png"],
+        ];
+        VlmProcess.Result json = VlmProcess.Run([.. arguments, "--json"]);
+        Assert.Equal(0, json.ExitCode);
+        JsonElement result = JsonDocument.Parse(json.Output).RootElement;
+        Assert.Equal(20_000, result.GetProperty("picture").GetProperty("width").GetInt32());
+        Assert.Equal(4, result.GetProperty("tiles").GetArrayLength());
+        Assert.NotNull(result.GetProperty("answer").GetString());
+        JsonElement features = JsonDocument.Parse(File.ReadAllText(directory["slide.geojson"])).RootElement;
+        Assert.InRange(features.GetProperty("features").GetArrayLength(), 4, 100);
+
+        Assert.True(File.ReadAllBytes(directory["slide.png"]).AsSpan().StartsWith<byte>([0x89, 0x50, 0x4E, 0x47]));
+
+        VlmProcess.Result text = VlmProcess.Run(arguments);
+        Assert.Equal(result.GetProperty("answer").GetString(), text.Output.TrimEnd('\n'));
+        Assert.Contains("row 2, column 1: x 0-", text.Error);
+
+        VlmProcess.Result refused = VlmProcess.Run([.. arguments, "--max-tiles", "3"]);
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("4 tiles (2 rows of 2), at most 3 are allowed", refused.Error);
+    }
+
+    [Fact]
     public void Verify_passes_on_a_true_case_and_fails_on_a_false_one()
     {
         VlmProcess.Result good = VlmProcess.Run("verify", Goldens.Local("qwen2-vl-tied-bf16"));
