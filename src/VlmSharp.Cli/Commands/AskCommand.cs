@@ -1,135 +1,147 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Text.Json;
 using Spectre.Console;
 using VlmSharp.Chat;
 using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
+using VlmSharp.Grounding;
+using VlmSharp.Media.Images;
+using VlmSharp.Media.Video;
 using VlmSharp.Models;
+using VlmSharp.Vision;
 
 namespace VlmSharp.Cli.Commands;
 
-/// <summary><c>vlm ask</c>: one question about pictures and videos.</summary>
-static class AskCommand
+/// <summary><c>vlm ask</c>: one question about pictures, films and documents.</summary>
+sealed class AskCommand
 {
+    readonly CommonOptions common = new();
+    readonly MediaOptions media = new();
+    readonly Argument<string> question = new("QUESTION") { Description = "What you want to know." };
+
+    readonly Option<string?> draw = new("--draw")
+    {
+        Description = "Write the picture with the boxes and points of the answer drawn in: .png or .jpg.",
+        HelpName = "FILE",
+    };
+
+    readonly Option<bool> json = new("--json")
+    {
+        Description = "Print answer, what it points at, token counts, timings, sizes and grids as JSON.",
+    };
+
+    readonly Option<int?> logProbs = CommonOptions.Number<int>(
+        "--logprobs",
+        "N",
+        "With --json: log-probability of each token and of N alternatives."
+    );
+
+    readonly Option<string?> tools = new("--tools")
+    {
+        Description = "A JSON list of tools that the model may call; calls are printed as lines of JSON.",
+        HelpName = "FILE",
+    };
+
     public static Command Create()
     {
-        CommonOptions common = new();
-        Argument<string> question = new("QUESTION") { Description = "What you want to know." };
-        Option<string[]> images = new("--image") { Description = "A picture; may be repeated.", HelpName = "FILE" };
-        Option<string[]> videos = new("--video")
-        {
-            Description = "A directory of frames or an animated GIF/WebP; may be repeated.",
-            HelpName = "PATH",
-        };
-        Option<bool> json = new("--json")
-        {
-            Description = "Print answer, token counts, timings, sizes and grids as JSON.",
-        };
-        Option<int?> logProbs = CommonOptions.Number<int>(
-            "--logprobs",
-            "N",
-            "With --json: log-probability of each token and of N alternatives."
-        );
-        Option<string?> tools = new("--tools")
-        {
-            Description = "A JSON list of tools that the model may call; calls are printed as lines of JSON.",
-            HelpName = "FILE",
-        };
+        AskCommand ask = new();
         Command command = new(
             "ask",
-            "Answer a question about pictures and videos; media come before the question, pictures first."
+            "Answer a question about pictures, films and documents; they come before the question, in this order."
         );
-        common.AddModelTo(command);
-        command.Arguments.Add(question);
-        foreach (Option option in (Option[])[images, videos, json, logProbs, tools])
+        ask.common.AddModelTo(command);
+        command.Arguments.Add(ask.question);
+        ask.media.AddTo(command);
+        foreach (Option option in (Option[])[ask.draw, ask.json, ask.logProbs, ask.tools])
         {
             command.Options.Add(option);
         }
 
-        common.AddGenerationTo(command);
+        ask.common.AddGenerationTo(command);
         command.SetAction(
             (parsed, cancellation) =>
                 // On another thread: so Ctrl+C also ends, after some seconds of grace, what does not look at the token.
-                Task.Run(
-                    () =>
-                        Terminal.Guard(() =>
-                            Run(
-                                parsed,
-                                common,
-                                parsed.GetRequiredValue(question),
-                                parsed.GetValue(images) ?? [],
-                                parsed.GetValue(videos) ?? [],
-                                parsed.GetValue(json),
-                                parsed.GetValue(logProbs),
-                                parsed.GetValue(tools),
-                                cancellation
-                            )
-                        ),
-                    CancellationToken.None
-                )
+                Task.Run(() => Terminal.Guard(() => ask.Run(parsed, cancellation)), CancellationToken.None)
         );
         return command;
     }
 
-    static int Run(
-        ParseResult parsed,
-        CommonOptions common,
-        string question,
-        string[] images,
-        string[] videos,
-        bool json,
-        int? logProbs,
-        string? tools,
-        CancellationToken cancellation
-    )
+    int Run(ParseResult parsed, CancellationToken cancellation)
     {
         PixelLimits limits = common.Limits(parsed);
-        if (logProbs is not null && !json)
+        bool asJson = parsed.GetValue(json);
+        if (parsed.GetValue(logProbs) is not null && !asJson)
         {
             throw new UsageException("--logprobs needs --json, which prints them.");
         }
 
-        if (string.IsNullOrWhiteSpace(question) && images.Length + videos.Length == 0)
+        string text = parsed.GetRequiredValue(question);
+        if (string.IsNullOrWhiteSpace(text) && !media.Any(parsed))
         {
             throw new UsageException("QUESTION is empty, and there is nothing to look at.");
         }
 
-        ToolDefinition[] offered = tools is null ? [] : CommonOptions.Tools(tools);
+        media.Check(parsed);
+        string? drawing = parsed.GetValue(draw);
+        if (drawing is not null && !IsPicture(drawing))
+        {
+            throw new UsageException($"--draw is {drawing}, expected a name that ends in .png, .jpg or .jpeg.");
+        }
+
+        ToolDefinition[] offered = parsed.GetValue(tools) is { } file ? CommonOptions.Tools(file) : [];
         using ProgressLine progress = new();
         Stopwatch watch = Stopwatch.StartNew();
         using ChatModel chat = common.Load(parsed, progress);
         TimeSpan load = watch.Elapsed;
+        int context = common.ContextTokens(parsed, chat);
 
         watch.Restart();
         progress.Report("Decoding media");
-        ChatMedia[] media =
-        [
-            .. images.Select(path => CommonOptions.Picture(path, limits)),
-            .. videos.Select(path => CommonOptions.Video(path, limits)),
-        ];
+        ShownMedia shown = media.Read(parsed, chat.Model.Info.Processor, limits, context / 2, cancellation);
         TimeSpan decode = watch.Elapsed;
+        if (drawing is not null && shown.Pictures.Count != 1)
+        {
+            throw new UsageException("--draw needs exactly one --image, shown without --tiles.");
+        }
 
-        SamplingOptions sampling = common.Sampling(parsed, chat, logProbs);
-        using Conversation conversation = new(chat, common.ContextTokens(parsed, chat)) { Tools = offered };
+        // What an answer points at is in a picture only if there is just one.
+        bool grounds = shown.Pictures.Count == 1 && (asJson || drawing is not null);
+        SamplingOptions sampling = common.Sampling(parsed, chat, parsed.GetValue(logProbs) ?? (grounds ? 0 : null));
+        using Conversation conversation = new(chat, context) { Tools = offered };
         if (parsed.GetValue(common.System) is { } system)
         {
             conversation.Add(ChatMessage.System(system));
         }
 
-        conversation.OnStage = stage => Report(progress, stage, silent: json);
+        conversation.OnStage = stage => Report(progress, stage, silent: asJson);
         ReplyWriter writer = new(progress, parsed.GetValue(common.HideThinking));
         ChatAnswer answer = conversation.Ask(
-            ChatMessage.User([.. media, new ChatText(question)]),
+            ChatMessage.User([.. shown.Content, new ChatText(text)]),
             sampling,
-            onDelta: json ? null : writer.Write,
+            onDelta: asJson ? null : writer.Write,
             cancellation: cancellation
         );
         progress.Clear();
-        if (json)
+        GroundingResult? found = grounds ? Ground(answer, chat) : null;
+        if (drawing is not null)
         {
-            WriteJson(answer, chat, load, decode);
+            RgbImage drawn = Overlay.Draw(shown.Pictures[0], found!);
+            bool png = drawing.EndsWith(".png", StringComparison.OrdinalIgnoreCase);
+            File.WriteAllBytes(drawing, png ? ImageEncoder.Png(drawn) : ImageEncoder.Jpeg(drawn));
+        }
+
+        if (asJson)
+        {
+            AnswerJson.Write(
+                answer,
+                chat,
+                found,
+                Times(answer, chat, shown),
+                parsed.GetValue(logProbs) is not null,
+                load,
+                decode
+            );
         }
         else
         {
@@ -138,10 +150,34 @@ static class AskCommand
             {
                 Terminal.Error.MarkupLineInterpolated($"[yellow]{Explain(answer.Finish)}[/]");
             }
+
+            if (drawing is not null)
+            {
+                string problem =
+                    found!.Error == GroundingError.None
+                        ? ""
+                        : $"; the answer is {found.Error.ToString().ToLowerInvariant()}";
+                Terminal.WriteNote($"{found.Items.Count} drawn into {drawing}{problem}");
+            }
         }
 
         return answer.Finish == FinishReason.Cancelled ? 130 : 0;
     }
+
+    static bool IsPicture(string path) => Path.GetExtension(path).ToLowerInvariant() is ".png" or ".jpg" or ".jpeg";
+
+    static GroundingResult Ground(ChatAnswer answer, ChatModel chat) =>
+        answer.Ground(
+            chat.Tokenizer,
+            chat.Model.Info.Grounding,
+            answer.Media.Single(m => m.Media.Source.Kind == MediaKind.Image).Plan.Frame()
+        );
+
+    /// <summary>When the answer says something happens, in seconds of the film: nothing unless there is just one.</summary>
+    static IReadOnlyList<TimeMention> Times(ChatAnswer answer, ChatModel chat, ShownMedia shown) =>
+        shown.Films is not [VideoFrames film] ? []
+        : chat.Model.Info.VideoMarks is null ? VideoTimeline.Counted(film).Find(answer.Content)
+        : VideoTimeline.Told(film).Find(answer.Content);
 
     /// <summary>Shows what a conversation is doing.</summary>
     /// <param name="progress">Where.</param>
@@ -176,135 +212,4 @@ static class AskCommand
             FinishReason.Cancelled => "(cancelled)",
             _ => "",
         };
-
-    static void WriteJson(ChatAnswer answer, ChatModel chat, TimeSpan load, TimeSpan decode)
-    {
-        using MemoryStream stream = new();
-        using (
-            Utf8JsonWriter json = new(
-                stream,
-                new()
-                {
-                    Indented = true,
-                    Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-                }
-            )
-        )
-        {
-            json.WriteStartObject();
-            json.WriteString("answer", answer.Content);
-            if (answer.Reasoning.Length > 0)
-            {
-                json.WriteString("reasoning", answer.Reasoning);
-            }
-
-            if (answer.ToolCalls.Count > 0)
-            {
-                json.WriteStartArray("tool_calls");
-                foreach (ToolCall call in answer.ToolCalls)
-                {
-                    ReplyWriter.WriteCall(json, call);
-                }
-
-                json.WriteEndArray();
-            }
-
-            json.WriteString("finish_reason", answer.Finish.ToString().ToLowerInvariant());
-            WriteNumbers(json, "answer_ids", answer.Tokens);
-            json.WriteStartObject("tokens");
-            json.WriteNumber("prompt", answer.PromptTokens);
-            json.WriteNumber("media", answer.Media.Sum(m => m.Plan.Tokens));
-            json.WriteNumber("answer", answer.Tokens.Count);
-            json.WriteEndObject();
-            json.WriteStartArray("media");
-            foreach ((ChatMedia media, MediaPlan plan) in answer.Media)
-            {
-                json.WriteStartObject();
-                json.WriteString("kind", media.Source.Kind.ToString().ToLowerInvariant());
-                json.WriteString("name", media.Source.Name);
-                json.WriteNumber("frames", media.Source.Frames.Count);
-                WriteSize(json, "original_size", plan.OriginalWidth, plan.OriginalHeight);
-                WriteSize(json, "resized_size", plan.ResizedWidth, plan.ResizedHeight);
-                WriteNumbers(json, "grid_thw", [plan.Grid.T, plan.Grid.H, plan.Grid.W]);
-                json.WriteNumber("tokens", plan.Tokens);
-                json.WriteEndObject();
-            }
-
-            json.WriteEndArray();
-            json.WriteStartObject("timings_ms");
-            foreach (
-                (string name, TimeSpan time) in (ReadOnlySpan<(string, TimeSpan)>)
-                    [
-                        ("load", load),
-                        ("decode_media", decode),
-                        ("prepare", answer.Timings.Prepare),
-                        ("encode", answer.Timings.Encode),
-                        ("prefill", answer.Timings.Prefill),
-                        ("generate", answer.Timings.Decode),
-                    ]
-            )
-            {
-                json.WriteNumber(name, Math.Round(time.TotalMilliseconds, 2));
-            }
-
-            json.WriteEndObject();
-            if (answer.LogProbs.Count > 0)
-            {
-                WriteLogProbs(json, answer, chat);
-            }
-
-            json.WriteEndObject();
-        }
-
-        Console.Out.WriteLine(System.Text.Encoding.UTF8.GetString(stream.ToArray()));
-    }
-
-    static void WriteSize(Utf8JsonWriter json, string name, int width, int height)
-    {
-        json.WriteStartObject(name);
-        json.WriteNumber("width", width);
-        json.WriteNumber("height", height);
-        json.WriteEndObject();
-    }
-
-    static void WriteNumbers(Utf8JsonWriter json, string name, IEnumerable<int> numbers)
-    {
-        json.WriteStartArray(name);
-        foreach (int number in numbers)
-        {
-            json.WriteNumberValue(number);
-        }
-
-        json.WriteEndArray();
-    }
-
-    static void WriteLogProbs(Utf8JsonWriter json, ChatAnswer answer, ChatModel chat)
-    {
-        json.WriteStartArray("logprobs");
-        foreach (AnswerLogProbs token in answer.LogProbs)
-        {
-            json.WriteStartObject();
-            WriteToken(json, chat, token.Chosen);
-            json.WriteNumber("rank", token.Rank);
-            json.WriteStartArray("top");
-            foreach (TokenLogProb other in token.Top)
-            {
-                json.WriteStartObject();
-                WriteToken(json, chat, other);
-                json.WriteEndObject();
-            }
-
-            json.WriteEndArray();
-            json.WriteEndObject();
-        }
-
-        json.WriteEndArray();
-    }
-
-    static void WriteToken(Utf8JsonWriter json, ChatModel chat, TokenLogProb token)
-    {
-        json.WriteNumber("id", token.Token);
-        json.WriteString("text", chat.Tokenizer.Decode([token.Token]));
-        json.WriteNumber("logprob", Math.Round(token.LogProb, 6));
-    }
 }

@@ -4,6 +4,7 @@ using VlmSharp.Chat;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
 using VlmSharp.Generation;
+using VlmSharp.Media.Documents;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
 using VlmSharp.Vision;
@@ -14,11 +15,12 @@ namespace VlmSharp.Cli.Commands;
 static class ChatCommand
 {
     const string Help = """
-        /image FILE   add a picture to the next question
-        /video PATH   add a directory of frames or an animated file
-        /clear        forget the conversation
-        /help         this list
-        /quit         leave (also Ctrl+D)
+        /image FILE     add a picture to the next question
+        /video PATH     add a film, an animation or a directory of frames
+        /document FILE  add the pages of a PDF or TIFF
+        /clear          forget the conversation
+        /help           this list
+        /quit           leave (also Ctrl+D)
         Ctrl+C ends an answer, twice the program.
         """;
 
@@ -27,7 +29,7 @@ static class ChatCommand
         CommonOptions common = new();
         Command command = new(
             "chat",
-            "Talk with a model about pictures; what was computed stays cached between turns."
+            "Talk with a model about pictures, films and documents; what was computed stays cached between turns."
         );
         common.AddModelTo(command);
         common.AddGenerationTo(command);
@@ -41,7 +43,8 @@ static class ChatCommand
         using ProgressLine progress = new();
         using ChatModel chat = common.Load(parsed, progress);
         SamplingOptions sampling = common.Sampling(parsed, chat);
-        using Conversation conversation = new(chat, common.ContextTokens(parsed, chat));
+        int context = common.ContextTokens(parsed, chat);
+        using Conversation conversation = new(chat, context);
         conversation.OnStage = stage => AskCommand.Report(progress, stage);
         string? system = parsed.GetValue(common.System);
         Begin(conversation, system);
@@ -58,7 +61,7 @@ static class ChatCommand
         };
 
         Terminal.WriteNote($"{chat.Model.Info.Architecture}. /help lists the commands.");
-        List<ChatMedia> media = [];
+        List<ChatContent> media = [];
         while (ReadLine(media.Count) is { } line)
         {
             try
@@ -81,9 +84,12 @@ static class ChatCommand
                         media.Add(Announce(chat, CommonOptions.Picture(Unquote(path), limits)));
                         break;
                     case ["/video", { Length: > 0 } path]:
-                        media.Add(Announce(chat, CommonOptions.Video(Unquote(path), limits)));
+                        media.Add(Announce(chat, Film(chat, Unquote(path), limits, context / 2)));
                         break;
-                    case ["/image" or "/video"]:
+                    case ["/document", { Length: > 0 } path]:
+                        media.AddRange(Pages(chat, Unquote(path), limits, context / 2));
+                        break;
+                    case ["/image" or "/video" or "/document"]:
                         Terminal.WriteError("a file name is missing behind the command");
                         break;
                     case [['/', ..] unknown, ..]:
@@ -144,6 +150,29 @@ static class ChatCommand
     /// <summary>Paths with spaces need no quotes here, but terminals and habit put them.</summary>
     static string Unquote(string path) =>
         path is ['"', .., '"'] or ['\'', .., '\''] && path.Length > 2 && !Path.Exists(path) ? path[1..^1] : path;
+
+    static ChatMedia Film(ChatModel chat, string path, PixelLimits limits, int tokens)
+    {
+        IMediaProcessor processor = chat.Model.Info.Processor;
+        return MediaOptions.Film(MediaOptions.Film(path, processor, tokens), processor, limits, tokens);
+    }
+
+    static IEnumerable<ChatContent> Pages(ChatModel chat, string path, PixelLimits limits, int tokens)
+    {
+        IReadOnlyList<ChatContent> parts = MediaOptions.Pages(
+            path,
+            PageSelection.All,
+            chat.Model.Info.Processor,
+            limits,
+            tokens
+        );
+        foreach (ChatMedia page in parts.OfType<ChatMedia>())
+        {
+            Announce(chat, page);
+        }
+
+        return parts;
+    }
 
     static ChatMedia Announce(ChatModel chat, ChatMedia media)
     {

@@ -237,20 +237,6 @@ sealed class CommonOptions
             )
             : path;
 
-    /// <summary>A directory of frames or an animated file.</summary>
-    public static ChatMedia Video(string path, PixelLimits limits)
-    {
-        if (global::System.IO.Directory.Exists(path))
-        {
-            return new ChatMedia(MediaSource.Video(ImageDecoder.DecodeFrameDirectory(path), name: path), limits);
-        }
-
-        AnimatedImage animation = ImageDecoder.DecodeFrames(File.ReadAllBytes(path), path);
-        double seconds = animation.Delays.Sum(d => d.TotalSeconds);
-        double? rate = seconds > 0 ? animation.Frames.Count / seconds : null;
-        return new ChatMedia(MediaSource.Video(animation.Frames, rate, path), limits);
-    }
-
     /// <summary>Reads a file of tools.</summary>
     public static ToolDefinition[] Tools(string path)
     {

@@ -11,28 +11,32 @@ namespace VlmSharp.Documents;
 public static class DocumentContent
 {
     /// <summary>The pages as pictures, each announced (<c>Page 3:</c>), so that an answer can say where something stands.</summary>
+    /// <remarks>A page is drawn with the pixels that the model will look at.</remarks>
     /// <param name="document">The file.</param>
     /// <param name="pages">Which pages.</param>
-    /// <param name="resolution">How finely a page is drawn.</param>
+    /// <param name="processor">Of the model.</param>
     /// <param name="limits">Pixel limits for the model.</param>
+    /// <param name="maxTokens">Of one page, about, unless the limits say how many pixels there may be.</param>
     /// <param name="cancellation">Ends the work.</param>
     /// <exception cref="MediaException">A page cannot be drawn, there is no such page, or a limit is reached.</exception>
+    /// <exception cref="VisionException">A page cannot be brought to a size the model takes.</exception>
     public static IReadOnlyList<ChatContent> Parts(
         DocumentFile document,
         PageSelection pages,
-        Func<DocumentPage, PageResolution> resolution,
+        IMediaProcessor processor,
         PixelLimits limits = default,
+        int maxTokens = int.MaxValue,
         CancellationToken cancellation = default
     )
     {
         ArgumentNullException.ThrowIfNull(document);
-        ArgumentNullException.ThrowIfNull(resolution);
         List<ChatContent> parts = [];
         foreach (DocumentPage page in document.Pages(pages, cancellation))
         {
-            PageImage drawn = document.Draw(page, resolution(page), cancellation);
+            (PageResolution resolution, PixelLimits own) = Fit(processor, page, limits, maxTokens: maxTokens);
+            PageImage drawn = document.Draw(page, resolution, cancellation);
             parts.Add(new ChatText(string.Create(CultureInfo.InvariantCulture, $"Page {page.Number}:")));
-            parts.Add(new ChatMedia(MediaSource.Image(drawn.Image, $"{document.Name}, page {page.Number}"), limits));
+            parts.Add(new ChatMedia(MediaSource.Image(drawn.Image, $"{document.Name}, page {page.Number}"), own));
         }
 
         return parts;

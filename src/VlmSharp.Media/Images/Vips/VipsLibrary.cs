@@ -84,7 +84,8 @@ internal static unsafe class VipsLibrary
         return line switch
         {
             "" => "no further message",
-            { Length: > 300 } => line[..300] + "...",
+            // The end is the latest: what stands before it may be another picture's.
+            { Length: > 300 } => "..." + line[^300..],
             _ => line,
         };
     }
