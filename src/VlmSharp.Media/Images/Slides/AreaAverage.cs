@@ -47,16 +47,23 @@ internal sealed class AreaAverage
             for (int target = first; target < end; target++)
             {
                 columns.Cover(target, out double from, out double to);
-                int firstSource = Math.Max((int)Math.Floor(from), x);
-                int endSource = Math.Min((int)Math.Ceiling(to), x + width);
-                (float r, float g, float b) = (0, 0, 0);
-                for (int column = firstSource; column < endSource; column++)
+                // Pixels that are covered as a whole, then the parts of those at the edges.
+                (int firstWhole, int endWhole) = ((int)Math.Ceiling(from), (int)Math.Floor(to));
+                (int red, int green, int blue) = (0, 0, 0);
+                int stop = Math.Min(endWhole, x + width);
+                for (int column = Math.Max(firstWhole, x); column < stop; column++)
                 {
-                    float weight = (float)(Math.Min(to, column + 1) - Math.Max(from, column));
                     int at = 3 * (column - x);
-                    r += weight * source[at];
-                    g += weight * source[at + 1];
-                    b += weight * source[at + 2];
+                    red += source[at];
+                    green += source[at + 1];
+                    blue += source[at + 2];
+                }
+
+                (float r, float g, float b) = (red, green, blue);
+                AddPart(source, firstWhole - 1 - x, Math.Min(firstWhole, to) - from, ref r, ref g, ref b);
+                if (endWhole >= firstWhole)
+                {
+                    AddPart(source, endWhole - x, to - endWhole, ref r, ref g, ref b);
                 }
 
                 int slot = 3 * (target - first);
@@ -76,6 +83,17 @@ internal sealed class AreaAverage
                     sum[i] += weight * line[i];
                 }
             }
+        }
+    }
+
+    static void AddPart(ReadOnlySpan<byte> row, int column, double weight, ref float r, ref float g, ref float b)
+    {
+        int at = 3 * column;
+        if (weight > 0 && at >= 0 && at < row.Length)
+        {
+            r += (float)weight * row[at];
+            g += (float)weight * row[at + 1];
+            b += (float)weight * row[at + 2];
         }
     }
 
