@@ -9,6 +9,11 @@ internal static class InstructionSets
     public static bool Avx512 =>
         Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported;
 
+    /// <summary>Dot products of pairs of bf16 on top of <see cref="Avx512"/>: no intrinsics of .NET, only generated code uses them.</summary>
+    public static bool Avx512Bf16 => Avx512 && HasLeaf7(subleaf: 1) && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
+
+    static bool HasLeaf7(int subleaf) => X86Base.CpuId(0, 0).Eax >= 7 && X86Base.CpuId(7, 0).Eax >= subleaf;
+
     /// <summary>256-bit vectors with fused multiply-add.</summary>
     public static bool Avx2 => System.Runtime.Intrinsics.X86.Avx2.IsSupported && Fma.IsSupported;
 }

@@ -109,9 +109,9 @@ public static unsafe partial class MatMul
             var s30 = Pair.Load(sums + 3 * sumsStride);
             var s40 = Pair.Load(sums + 4 * sumsStride);
             var s50 = Pair.Load(sums + 5 * sumsStride);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector256<float> low = TWeights.Low256(panel + at);
                 Vector256<float> high = TWeights.High256(panel + at);
                 s00.Add(Vector256.Create(x[k]), low, high);
@@ -140,9 +140,9 @@ public static unsafe partial class MatMul
             var s10 = Pair.Load(sums + sumsStride);
             var s20 = Pair.Load(sums + 2 * sumsStride);
             var s30 = Pair.Load(sums + 3 * sumsStride);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector256<float> low = TWeights.Low256(panel + at);
                 Vector256<float> high = TWeights.High256(panel + at);
                 s00.Add(Vector256.Create(x[k]), low, high);
@@ -165,9 +165,9 @@ public static unsafe partial class MatMul
             var s01 = Pair.Load(sums + 8);
             var s10 = Pair.Load(sums + sumsStride);
             var s11 = Pair.Load(sums + sumsStride + 8);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector256<float> a0 = Vector256.Create(x[k]);
                 Vector256<float> a1 = Vector256.Create(x1[k]);
                 Vector256<float> low0 = TWeights.Low256(panel + at);
@@ -202,9 +202,9 @@ public static unsafe partial class MatMul
             var s01 = Pair.Load(sums + 8);
             var s02 = Pair.Load(sums + PanelRows);
             var s03 = Pair.Load(sums + PanelRows + 8);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector256<float> a0 = Vector256.Create(x[k]);
                 Vector256<float> low0 = TWeights.Low256(panel + at);
                 Vector256<float> high0 = TWeights.High256(panel + at);
@@ -231,9 +231,9 @@ public static unsafe partial class MatMul
         {
             var s00 = Pair.Load(sums);
             var s01 = Pair.Load(sums + 8);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector256<float> a0 = Vector256.Create(x[k]);
                 Vector256<float> low0 = TWeights.Low256(panel + at);
                 Vector256<float> high0 = TWeights.High256(panel + at);

@@ -83,10 +83,11 @@ public static unsafe partial class MatMul
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public static void Unpack(byte* panel, int depth, float* unpacked)
         {
-            for (int k = 0; k < depth; k++, panel += TWeights.ColumnBytes, unpacked += PanelRows)
+            for (nint k = 0; k < depth; k++, unpacked += PanelRows)
             {
-                TWeights.Low512(panel).Store(unpacked);
-                TWeights.High512(panel).Store(unpacked + 16);
+                byte* column = panel + TWeights.Offset(k);
+                TWeights.Low512(column).Store(unpacked);
+                TWeights.High512(column).Store(unpacked + 16);
             }
         }
 
@@ -180,15 +181,12 @@ public static unsafe partial class MatMul
             var r11 = Pair.Load(sums + 11 * sumsStride);
             var r12 = Pair.Load(sums + 12 * sumsStride);
             var r13 = Pair.Load(sums + 13 * sumsStride);
-            for (
-                byte* end = panel + (nint)depth * TWeights.ColumnBytes;
-                panel < end;
-                panel += TWeights.ColumnBytes, packed += 14
-            )
+            for (nint k = 0; k < depth; k++, packed += 14)
             {
-                Prefetch(panel);
-                Vector512<float> low = TWeights.Low512(panel);
-                Vector512<float> high = TWeights.High512(panel);
+                byte* column = panel + TWeights.Offset(k);
+                Prefetch(column);
+                Vector512<float> low = TWeights.Low512(column);
+                Vector512<float> high = TWeights.High512(column);
                 r0.Add(Vector512.Create(packed[0]), low, high);
                 r1.Add(Vector512.Create(packed[1]), low, high);
                 r2.Add(Vector512.Create(packed[2]), low, high);
@@ -247,9 +245,9 @@ public static unsafe partial class MatMul
             var s50 = Pair.Load(sums + 5 * sumsStride);
             var s60 = Pair.Load(sums + 6 * sumsStride);
             var s70 = Pair.Load(sums + 7 * sumsStride);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Prefetch(panel + at);
                 Vector512<float> low = TWeights.Low512(panel + at);
                 Vector512<float> high = TWeights.High512(panel + at);
@@ -296,9 +294,9 @@ public static unsafe partial class MatMul
             var s21 = Pair.Load(sums + 2 * sumsStride + 1 * PanelRows);
             var s30 = Pair.Load(sums + 3 * sumsStride);
             var s31 = Pair.Load(sums + 3 * sumsStride + 1 * PanelRows);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector512<float> a0 = Vector512.Create(x[k]);
                 Vector512<float> a1 = Vector512.Create(x1[k]);
                 Vector512<float> a2 = Vector512.Create(x2[k]);
@@ -345,9 +343,9 @@ public static unsafe partial class MatMul
             var s10 = Pair.Load(sums + sumsStride);
             var s20 = Pair.Load(sums + 2 * sumsStride);
             var s30 = Pair.Load(sums + 3 * sumsStride);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Prefetch(panel + at);
                 Vector512<float> low = TWeights.Low512(panel + at);
                 Vector512<float> high = TWeights.High512(panel + at);
@@ -386,9 +384,9 @@ public static unsafe partial class MatMul
             var s11 = Pair.Load(sums + sumsStride + 1 * PanelRows);
             var s12 = Pair.Load(sums + sumsStride + 2 * PanelRows);
             var s13 = Pair.Load(sums + sumsStride + 3 * PanelRows);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector512<float> a0 = Vector512.Create(x[k]);
                 Vector512<float> a1 = Vector512.Create(x1[k]);
                 Vector512<float> low0 = TWeights.Low512(panel + at);
@@ -433,9 +431,9 @@ public static unsafe partial class MatMul
             float* x1 = x + stride;
             var s00 = Pair.Load(sums);
             var s10 = Pair.Load(sums + sumsStride);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Prefetch(panel + at);
                 Vector512<float> low = TWeights.Low512(panel + at);
                 Vector512<float> high = TWeights.High512(panel + at);
@@ -465,9 +463,9 @@ public static unsafe partial class MatMul
             var s01 = Pair.Load(sums + 1 * PanelRows);
             var s02 = Pair.Load(sums + 2 * PanelRows);
             var s03 = Pair.Load(sums + 3 * PanelRows);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Vector512<float> a0 = Vector512.Create(x[k]);
                 Vector512<float> low0 = TWeights.Low512(panel + at);
                 Vector512<float> high0 = TWeights.High512(panel + at);
@@ -501,9 +499,9 @@ public static unsafe partial class MatMul
         )
         {
             var s00 = Pair.Load(sums);
-            nint at = 0; // bytes from the start of each panel
-            for (nint k = 0; k < depth; k++, at += TWeights.ColumnBytes)
+            for (nint k = 0; k < depth; k++)
             {
+                nint at = TWeights.Offset(k); // from the start of each panel
                 Prefetch(panel + at);
                 Vector512<float> low = TWeights.Low512(panel + at);
                 Vector512<float> high = TWeights.High512(panel + at);
@@ -520,10 +518,7 @@ public static unsafe partial class MatMul
         static void Prefetch(byte* column)
         {
             Sse.Prefetch0(column + PrefetchBytes);
-            if (TWeights.ColumnBytes > 64)
-            {
-                Sse.Prefetch0(column + PrefetchBytes + 64);
-            }
+            Sse.Prefetch0(column + PrefetchBytes + 64);
         }
 
         /// <summary>The 32 sums of one row of x and one panel.</summary>

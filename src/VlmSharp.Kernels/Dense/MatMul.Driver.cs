@@ -79,6 +79,7 @@ public static unsafe partial class MatMul
                 Columns = w.Columns,
                 Panels = w.Panels,
                 PanelBytes = (nint)w.PanelBytes,
+                ColumnBytes = PanelRows * w.Storage.Size(),
                 PanelCount = w.PanelCount,
                 Outputs = w.Rows,
                 Bias = bias, // null when empty
@@ -101,6 +102,7 @@ public static unsafe partial class MatMul
         public required int Columns;
         public required byte* Panels;
         public required nint PanelBytes;
+        public required nint ColumnBytes; // of each column where columns come in even numbers
         public required int PanelCount;
         public required int Outputs;
         public required float* Bias; // null for none
@@ -180,14 +182,13 @@ public static unsafe partial class MatMul
 
             int tileRowCount = rowCount / TKernels.TileRows * TKernels.TileRows;
             int rest = rowCount - tileRowCount;
-            nint columnBytes = Columns == 0 ? 0 : PanelBytes / Columns;
 
             // Where nothing passes over the weights twice, whole panels make the longest streams.
             int depthBlock = tileRowCount == 0 && TKernels.ReadsWeightsOnce(rest) ? Columns : DepthBlock;
             for (int column = 0; column < Columns; column += depthBlock)
             {
                 int depth = Math.Min(depthBlock, Columns - column);
-                byte* block = Panels + firstPanel * PanelBytes + column * columnBytes;
+                byte* block = Panels + firstPanel * PanelBytes + column * ColumnBytes;
                 for (int p = 0; p < panelCount && tileRowCount > 0; p++)
                 {
                     byte* panel = block + p * PanelBytes;

@@ -57,9 +57,10 @@ public static unsafe partial class MatMul
             {
                 for (int k = 0; k < depth; k++)
                 {
+                    byte* stored = panel + TWeights.Offset(k);
                     for (int c = 0; c < PanelRows; c++)
                     {
-                        column[c] = TWeights.One(panel + (nint)k * TWeights.ColumnBytes, c);
+                        column[c] = TWeights.One(stored, c);
                     }
 
                     for (int r = 0; r < rows; r++)

@@ -16,6 +16,7 @@ public static unsafe partial class MatMul
 
     internal static readonly KernelTable<Signature> Variants = new(
         "matmul",
+        ("avx512bf16", Bf16DotKernels.Supported, Avx512Bf16),
         ("avx512", InstructionSets.Avx512, Avx512),
         ("avx2", InstructionSets.Avx2, Avx2),
         ("portable", true, Portable)
@@ -31,6 +32,10 @@ public static unsafe partial class MatMul
     /// <param name="rows">0 is allowed.</param>
     /// <param name="pool">Threads to share the work.</param>
     /// <param name="accumulate">Add to y instead of overwriting it.</param>
+    /// <param name="mayRound">
+    /// Lets a variant that is faster so round x to the storage type of the weights first, as the published models do when they run in
+    /// bf16. Rounding does not depend on the other rows either.
+    /// </param>
     /// <exception cref="ArgumentException">A span is too short for the sizes given, or a stride smaller than a row.</exception>
     public static void Apply(
         ReadOnlySpan<float> x,
@@ -41,7 +46,8 @@ public static unsafe partial class MatMul
         int yStride,
         int rows,
         WorkerPool pool,
-        bool accumulate = false
+        bool accumulate = false,
+        bool mayRound = false
     )
     {
         ArgumentNullException.ThrowIfNull(w);
@@ -66,6 +72,7 @@ public static unsafe partial class MatMul
                 Rows = rows,
                 Pool = pool,
                 Accumulate = accumulate,
+                MayRound = mayRound,
             }
         );
     }
@@ -82,6 +89,7 @@ public static unsafe partial class MatMul
         public required int Rows { get; init; }
         public required WorkerPool Pool { get; init; }
         public required bool Accumulate { get; init; }
+        public required bool MayRound { get; init; }
     }
 
     static void CheckRows(string name, int length, int stride, int width, int rows)

@@ -18,57 +18,55 @@ public sealed unsafe partial class PackedMatrix
             int start = Math.Max(firstRow, panel * PanelRows);
             int end = Math.Min(endRow, panel * PanelRows + PanelRows);
             byte* to = matrix.Panels + panel * matrix.PanelBytes;
-            long columnBytes = (long)PanelRows * matrix.Storage.Size();
             byte* from = source + (long)(start - firstRow) * sourceType.Size();
             long step = (long)(endRow - firstRow) * sourceType.Size();
-            bool interleave = Sse2.IsSupported && end - start == PanelRows && matrix.Storage != ElementType.F32;
-            for (int column = 0; column < matrix.Columns; column++, from += step, to += columnBytes)
+            int column = 0;
+            if (Sse2.IsSupported && end - start == PanelRows && matrix.Storage != ElementType.F32)
             {
-                if (interleave)
+                for (; column < matrix.Columns - 1; column += 2, from += 2 * step)
                 {
-                    Interleave((ushort*)from, (ushort*)to);
+                    Interleave((ushort*)from, (ushort*)(from + step), (ushort*)(to + matrix.OffsetInPanel(0, column)));
                 }
-                else
+            }
+
+            for (; column < matrix.Columns; column++, from += step)
+            {
+                for (int row = 0; row < end - start; row++)
                 {
-                    Copy(from, to, start % PanelRows, end - start);
+                    Copy(from + row * sourceType.Size(), to + matrix.OffsetInPanel(start % PanelRows + row, column));
                 }
             }
         }
 
-        // 16-bit values of rows r and r + 16 become one word.
+        // 16-bit values of two columns become words.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static void Interleave(ushort* from, ushort* to)
+        static void Interleave(ushort* even, ushort* odd, ushort* to)
         {
-            for (int row = 0; row < PanelRows / 2; row += 8, to += 16)
+            for (int row = 0; row < PanelRows; row += 8, to += 16)
             {
-                Vector128<ushort> low = Vector128.Load(from + row);
-                Vector128<ushort> high = Vector128.Load(from + row + PanelRows / 2);
+                Vector128<ushort> low = Vector128.Load(even + row);
+                Vector128<ushort> high = Vector128.Load(odd + row);
                 Sse2.UnpackLow(low, high).Store(to);
                 Sse2.UnpackHigh(low, high).Store(to + 8);
             }
         }
 
-        // count consecutive values to consecutive rows of one column
-        void Copy(byte* from, byte* to, int row, int count)
+        void Copy(byte* from, byte* to)
         {
-            for (int i = 0; i < count; i++)
+            switch (sourceType)
             {
-                byte* value = to + matrix.OffsetInColumn(row + i);
-                switch (sourceType)
-                {
-                    case ElementType.F32:
-                        *(uint*)value = Unsafe.ReadUnaligned<uint>(from + i * 4);
-                        break;
-                    case ElementType.BF16 when matrix.Storage == ElementType.F32:
-                        *(float*)value = Widen.BF16(Unsafe.ReadUnaligned<ushort>(from + i * 2));
-                        break;
-                    case ElementType.F16 when matrix.Storage == ElementType.F32:
-                        *(float*)value = Widen.F16(Unsafe.ReadUnaligned<ushort>(from + i * 2));
-                        break;
-                    default:
-                        *(ushort*)value = Unsafe.ReadUnaligned<ushort>(from + i * 2);
-                        break;
-                }
+                case ElementType.F32:
+                    *(uint*)to = Unsafe.ReadUnaligned<uint>(from);
+                    break;
+                case ElementType.BF16 when matrix.Storage == ElementType.F32:
+                    *(float*)to = Widen.BF16(Unsafe.ReadUnaligned<ushort>(from));
+                    break;
+                case ElementType.F16 when matrix.Storage == ElementType.F32:
+                    *(float*)to = Widen.F16(Unsafe.ReadUnaligned<ushort>(from));
+                    break;
+                default:
+                    *(ushort*)to = Unsafe.ReadUnaligned<ushort>(from);
+                    break;
             }
         }
     }

@@ -12,8 +12,9 @@ namespace VlmSharp.Kernels;
 /// zeros, whose products are computed and thrown away.
 /// </para>
 /// <para>
-/// Values of 16 bits stand in pairs: row r of the panel in the low and row r + 16 in the high half of a 32-bit word, so that both
-/// halves of a 64-byte load become f32 vectors of consecutive rows with one shift or mask each.
+/// Values of 16 bits stand in pairs: columns 2j and 2j + 1 of a row in the low and the high half of a 32-bit word, as dot products of
+/// pairs take them. Either half becomes an f32 with one mask, the low one when the word is read from two bytes before. A
+/// last column without a neighbour has zeros beside it.
 /// </para>
 /// <para>
 /// Filled once by <see cref="PackRows"/> or <see cref="PackTransposed"/>, then read by any number of threads. Owns its memory, unless it
@@ -27,6 +28,9 @@ public sealed unsafe partial class PackedMatrix : IDisposable
 
     // Columns packed at a time: the block of the panel that is written to (8 KiB of f32) stays in the first-level cache.
     const int PackColumns = 64;
+
+    // Before the first panel: reading the first column of 16-bit values begins two bytes early.
+    const int LeadBytes = 64;
 
     readonly AlignedBuffer panels;
     readonly long offset; // bytes of the owner's panels before the first one of this slice
@@ -43,8 +47,9 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         Rows = rows;
         Columns = columns;
         Storage = storage;
-        PanelBytes = (long)columns * PanelRows * storage.Size();
-        panels = new AlignedBuffer(checked(PanelCount * PanelBytes));
+        long stored = storage == ElementType.F32 ? columns : (columns + 1L) / 2 * 2;
+        PanelBytes = stored * PanelRows * storage.Size();
+        panels = new AlignedBuffer(checked(LeadBytes + (PanelCount * PanelBytes)));
     }
 
     PackedMatrix(PackedMatrix whole, int firstRow, int rows)
@@ -77,7 +82,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     internal long PanelBytes { get; }
 
     /// <summary>The first byte of panel 0. Whoever uses it keeps the matrix alive.</summary>
-    internal byte* Panels => panels.Pointer + offset;
+    internal byte* Panels => panels.Pointer + LeadBytes + offset;
 
     /// <summary>Some rows as a matrix of their own, in the memory of this one: one of several matrices that are stacked.</summary>
     /// <param name="firstRow">A multiple of <see cref="PanelRows"/>.</param>
@@ -191,10 +196,10 @@ public sealed unsafe partial class PackedMatrix : IDisposable
             );
         }
 
-        byte* value = Panels + row / PanelRows * PanelBytes + OffsetInColumn(row % PanelRows);
-        int step = PanelRows * Storage.Size();
-        for (int k = 0; k < destination.Length; k++, value += step)
+        byte* panel = Panels + row / PanelRows * PanelBytes;
+        for (int k = 0; k < destination.Length; k++)
         {
+            byte* value = panel + OffsetInPanel(row % PanelRows, k);
             destination[k] = Storage switch
             {
                 ElementType.F32 => *(float*)value,
@@ -215,8 +220,11 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         }
     }
 
-    // Bytes from the start of a column of a panel to the value of one of its 32 rows.
-    int OffsetInColumn(int row) => Storage == ElementType.F32 ? row * 4 : row % 16 * 4 + row / 16 * 2;
+    // Bytes from the start of a panel to the value of a row in a column.
+    nint OffsetInPanel(int row, nint column) =>
+        Storage == ElementType.F32
+            ? (column * PanelRows + row) * sizeof(float)
+            : ((column / 2 * PanelRows + row) * 2 + column % 2) * sizeof(ushort);
 
     readonly struct PackBody(PackedMatrix matrix, byte* source, ElementType sourceType, int firstRow, int endRow)
         : IParallelBody
@@ -232,7 +240,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
             if (Sse2.IsSupported && end - start == PanelRows && matrix.Storage != ElementType.F32)
             {
                 packed = matrix.Columns / 8 * 8;
-                Interleave((ushort*)source + (long)(start - firstRow) * matrix.Columns, matrix.Columns, packed, target);
+                Transpose((ushort*)source + (long)(start - firstRow) * matrix.Columns, matrix.Columns, packed, target);
             }
 
             for (int column = packed; column < matrix.Columns; column += PackColumns)
@@ -242,11 +250,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
                 {
                     long index = (long)(row - firstRow) * matrix.Columns + column;
                     byte* from = source + index * sourceType.Size();
-                    byte* to =
-                        target
-                        + (long)column * PanelRows * matrix.Storage.Size()
-                        + matrix.OffsetInColumn(row % PanelRows);
-                    Scatter(from, to, count);
+                    Scatter(from, target + matrix.OffsetInPanel(row % PanelRows, column), count);
                 }
             }
         }
@@ -255,62 +259,32 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         /// <param name="from">[32, stride]</param>
         /// <param name="stride">Values from row to row.</param>
         /// <param name="columns">A multiple of 8.</param>
-        /// <param name="to">[columns][16] words: row r in the lower half of word r, row r + 16 in the upper.</param>
+        /// <param name="to">[columns / 2][32] words: an even column in the lower half, the odd one after it in the upper.</param>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)] // loading packs each matrix once: there is no later call
-        static void Interleave(ushort* from, long stride, int columns, byte* to)
+        static void Transpose(ushort* from, long stride, int columns, byte* to)
         {
-            for (int column = 0; column < columns; column += 8, from += 8, to += 8 * PanelRows * sizeof(ushort))
+            const int pairBytes = PanelRows * sizeof(uint);
+            for (int column = 0; column < columns; column += 8, from += 8, to += 4 * pairBytes)
             {
-                for (int row = 0; row < 16; row += 4)
+                for (int row = 0; row < PanelRows; row += 4)
                 {
-                    ushort* low = from + row * stride;
-                    ushort* high = low + 16 * stride;
-                    Vector128<ushort> a = Vector128.Load(low);
-                    Vector128<ushort> b = Vector128.Load(low + stride);
-                    Vector128<ushort> c = Vector128.Load(low + 2 * stride);
-                    Vector128<ushort> d = Vector128.Load(low + 3 * stride);
-                    Vector128<ushort> e = Vector128.Load(high);
-                    Vector128<ushort> f = Vector128.Load(high + stride);
-                    Vector128<ushort> g = Vector128.Load(high + 2 * stride);
-                    Vector128<ushort> h = Vector128.Load(high + 3 * stride);
+                    // Four words, each two columns, of four rows become four rows of each word.
+                    ushort* rows = from + row * stride;
+                    Vector128<uint> a = Vector128.Load((uint*)rows);
+                    Vector128<uint> b = Vector128.Load((uint*)(rows + stride));
+                    Vector128<uint> c = Vector128.Load((uint*)(rows + 2 * stride));
+                    Vector128<uint> d = Vector128.Load((uint*)(rows + 3 * stride));
                     byte* words = to + row * sizeof(uint);
-                    Transpose(
-                        Sse2.UnpackLow(a, e),
-                        Sse2.UnpackLow(b, f),
-                        Sse2.UnpackLow(c, g),
-                        Sse2.UnpackLow(d, h),
-                        words
-                    );
-                    Transpose(
-                        Sse2.UnpackHigh(a, e),
-                        Sse2.UnpackHigh(b, f),
-                        Sse2.UnpackHigh(c, g),
-                        Sse2.UnpackHigh(d, h),
-                        words + 4 * PanelRows * sizeof(ushort)
-                    );
+                    Vector128<ulong> ab = Sse2.UnpackLow(a, b).AsUInt64();
+                    Vector128<ulong> cd = Sse2.UnpackLow(c, d).AsUInt64();
+                    Sse2.UnpackLow(ab, cd).Store((ulong*)words);
+                    Sse2.UnpackHigh(ab, cd).Store((ulong*)(words + pairBytes));
+                    ab = Sse2.UnpackHigh(a, b).AsUInt64();
+                    cd = Sse2.UnpackHigh(c, d).AsUInt64();
+                    Sse2.UnpackLow(ab, cd).Store((ulong*)(words + 2 * pairBytes));
+                    Sse2.UnpackHigh(ab, cd).Store((ulong*)(words + 3 * pairBytes));
                 }
             }
-        }
-
-        // Four words of four columns each become four words of one column after the other.
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static void Transpose(
-            Vector128<ushort> a,
-            Vector128<ushort> b,
-            Vector128<ushort> c,
-            Vector128<ushort> d,
-            byte* to
-        )
-        {
-            const int columnBytes = PanelRows * sizeof(ushort);
-            Vector128<ulong> ab = Sse2.UnpackLow(a.AsUInt32(), b.AsUInt32()).AsUInt64();
-            Vector128<ulong> cd = Sse2.UnpackLow(c.AsUInt32(), d.AsUInt32()).AsUInt64();
-            Sse2.UnpackLow(ab, cd).Store((ulong*)to);
-            Sse2.UnpackHigh(ab, cd).Store((ulong*)(to + columnBytes));
-            ab = Sse2.UnpackHigh(a.AsUInt32(), b.AsUInt32()).AsUInt64();
-            cd = Sse2.UnpackHigh(c.AsUInt32(), d.AsUInt32()).AsUInt64();
-            Sse2.UnpackLow(ab, cd).Store((ulong*)(to + 2 * columnBytes));
-            Sse2.UnpackHigh(ab, cd).Store((ulong*)(to + 3 * columnBytes));
         }
 
         // count consecutive values of a row to the same place of count consecutive columns
@@ -341,9 +315,10 @@ public sealed unsafe partial class PackedMatrix : IDisposable
 
                     break;
                 default:
+                    // The first column of a block is an even one.
                     for (int i = 0; i < count; i++)
                     {
-                        ((ushort*)to)[i * PanelRows] = Unsafe.ReadUnaligned<ushort>(from + i * 2);
+                        ((ushort*)to)[(i / 2 * PanelRows * 2) + (i % 2)] = Unsafe.ReadUnaligned<ushort>(from + i * 2);
                     }
 
                     break;
