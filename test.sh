@@ -4,6 +4,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/setup.sh
 
+if ! need as || ! need objcopy; then
+  provide 'GNU as and objcopy, the oracle of the assembler,' \
+    'apt-get update && apt-get install -y --no-install-recommends binutils'
+fi
+
 dotnet build -c Release -v quiet --nologo
 
 passed=0 failed=0 skipped=0

@@ -20,6 +20,13 @@ sealed class CommonOptions
     public Option<int?> Threads { get; } =
         Number<int>("--threads", "N", "Threads to compute on (default: one for each processor).");
 
+    public Option<bool> Exact { get; } =
+        new("--exact")
+        {
+            Description =
+                "Keep activations in f32; else those that meet bf16 weights are rounded to bf16 where that is faster.",
+        };
+
     public Option<string?> System { get; } = new("--system") { Description = "A system prompt.", HelpName = "TEXT" };
 
     public Option<int?> MaxTokens { get; } =
@@ -100,6 +107,7 @@ sealed class CommonOptions
         foreach (
             Option option in (Option[])
                 [
+                    Exact,
                     System,
                     MaxTokens,
                     ThinkBudget,
@@ -210,7 +218,8 @@ sealed class CommonOptions
         ChatModel chat = ChatModel.Load(
             directory.FullName,
             threads,
-            new Progress(share => progress.Report($"Loading {directory.Name}", $"{share:P0}"))
+            new Progress(share => progress.Report($"Loading {directory.Name}", $"{share:P0}")),
+            exact: parsed.GetValue(Exact)
         );
         progress.Clear();
         return chat;

@@ -13,10 +13,10 @@ namespace VlmSharp.Chat;
 /// <summary>Everything of a checkpoint that a conversation needs: model, tokenizer, template, defaults.</summary>
 public sealed class ChatModel : IDisposable
 {
-    ChatModel(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress, string? templateFile)
+    ChatModel(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress, string? templateFile, bool exact)
     {
         Pool = pool;
-        Ops = new CpuOps(pool);
+        Ops = new CpuOps(pool) { MayRound = !exact };
         // The small files first: an error in one of them should not wait for gigabytes of weights.
         Defaults = checkpoint.Generation;
         Tokenizer = Tokenizer.Load(checkpoint.Directory);
@@ -41,6 +41,10 @@ public sealed class ChatModel : IDisposable
     /// <param name="threads">Threads for kernels; all processors where not given.</param>
     /// <param name="progress">Told the share of the weights that is loaded, 0 to 1.</param>
     /// <param name="template">A Jinja file to use in place of the checkpoint's chat template.</param>
+    /// <param name="exact">
+    /// Keeps activations in f32 throughout; else those that meet bf16 weights may be rounded to bf16, as the published models do, where
+    /// that is faster.
+    /// </param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
     /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
@@ -48,14 +52,15 @@ public sealed class ChatModel : IDisposable
         string directory,
         int? threads = null,
         IProgress<double>? progress = null,
-        string? template = null
+        string? template = null,
+        bool exact = false
     )
     {
         WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         try
         {
             using Checkpoint checkpoint = Checkpoint.Open(directory);
-            return new ChatModel(checkpoint, pool, progress, template);
+            return new ChatModel(checkpoint, pool, progress, template, exact);
         }
         catch
         {

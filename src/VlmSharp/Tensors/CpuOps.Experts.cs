@@ -51,7 +51,7 @@ public partial class CpuOps
 
     Tensor Product(Tensor x, PackedMatrix weights, Tensor y)
     {
-        MatMul.Apply(x.Data, x.Stride, weights, [], y.Data, y.Stride, x.Rows, Pool);
+        MatMul.Apply(x.Data, x.Stride, weights, [], y.Data, y.Stride, x.Rows, Pool, mayRound: MayRound);
         return y;
     }
 }

@@ -16,6 +16,12 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     /// <summary>Ends a pass between two matrix products with an <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancellation { get; set; }
 
+    /// <summary>
+    /// Lets matrix products round activations to the 16 bits of the weights where that is faster, as the published models do when
+    /// they run in bf16. Off, activations are f32 throughout. Either way a result depends on no other row of a step.
+    /// </summary>
+    public bool MayRound { get; init; }
+
     /// <inheritdoc/>
     public override Tensor Allocate(int rows, int width) => arena.Allocate(rows, width);
 
@@ -117,7 +123,7 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     {
         Cancellation.ThrowIfCancellationRequested();
         Tensor y = Allocate(x.Rows, layer.Outputs);
-        MatMul.Apply(x.Data, x.Stride, layer.Weight, layer.Bias, y.Data, y.Stride, x.Rows, Pool);
+        MatMul.Apply(x.Data, x.Stride, layer.Weight, layer.Bias, y.Data, y.Stride, x.Rows, Pool, mayRound: MayRound);
         return y;
     }
 
@@ -134,7 +140,8 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
             residual.Stride,
             x.Rows,
             Pool,
-            accumulate: true
+            accumulate: true,
+            mayRound: MayRound
         );
         return residual;
     }

@@ -9,8 +9,8 @@ namespace VlmSharp.Tests.Engine;
 /// <summary>The tiny models of the goldens, and pictures to show them.</summary>
 static class TinyModel
 {
-    public static ChatModel Load(int threads = 2, string name = "qwen2-vl") =>
-        ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads);
+    public static ChatModel Load(int threads = 2, string name = "qwen2-vl", bool exact = false) =>
+        ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads, exact: exact);
 
     /// <summary>A picture of noise, the same for the same seed.</summary>
     public static ChatMedia Picture(int seed, int width = 84, int height = 56)

@@ -15,8 +15,10 @@ public sealed class InstructionSetTests
     {
         Assert.SkipUnless(SwitchedOff(NoAvx512), $"needs {NoAvx512}=0");
         Assert.False(Avx512F.IsSupported);
-        Assert.All(KernelTables.All, t => Assert.DoesNotContain("avx512", t.SupportedNames));
-        Assert.All(KernelTables.All, t => Assert.NotEqual("avx512", t.ActiveName));
+        Assert.All(
+            KernelTables.All.SelectMany(t => t.SupportedNames.Append(t.ActiveName)),
+            name => Assert.DoesNotContain("avx512", name)
+        );
     }
 
     [Fact]
@@ -41,7 +43,8 @@ public sealed class InstructionSetTests
         string[] flags = File.ReadAllText("/proc/cpuinfo")
             .Split([' ', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries);
         string widest =
-            flags.Contains("avx512f") && flags.Contains("avx512vl") ? "avx512"
+            flags.Contains("avx512_bf16") ? "avx512bf16"
+            : flags.Contains("avx512f") && flags.Contains("avx512vl") ? "avx512"
             : flags.Contains("avx2") && flags.Contains("fma") ? "avx2"
             : "portable";
         Assert.Equal(widest, KernelTables.All.Single(t => t.Name == "matmul").ActiveName);

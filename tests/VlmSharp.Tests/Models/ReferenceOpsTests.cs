@@ -22,7 +22,7 @@ public sealed class ReferenceOpsTests
     [Theory, MemberData(nameof(Pictures))]
     public void The_tower_equals_its_definition(string name, (int Width, int Height) size)
     {
-        using ChatModel chat = TinyModel.Load(name: name);
+        using ChatModel chat = TinyModel.Load(name: name, exact: true);
         ChatMedia picture = TinyModel.Picture(3, size.Width, size.Height);
         using PreparedMedia media = chat.Model.Info.Processor.Prepare(picture.Source, default, chat.Pool);
         float[] ours = chat.Model.Encode(chat.Ops, media.Pixels, [media.Plan.Grid]).ToArray();
@@ -33,7 +33,7 @@ public sealed class ReferenceOpsTests
     [Theory, MemberData(nameof(Lengths))]
     public void The_decoder_equals_its_definition(string name, int length)
     {
-        using ChatModel chat = TinyModel.Load(name: name);
+        using ChatModel chat = TinyModel.Load(name: name, exact: true);
         Random random = new(length);
         Step step = new();
         int[] pages = [.. Enumerable.Range(0, (length / KvLayout.PageTokens) + 1).Reverse()];
