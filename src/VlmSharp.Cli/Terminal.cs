@@ -106,7 +106,7 @@ static class Terminal
 /// <summary>Options that do not fit together or are out of range.</summary>
 sealed class UsageException(string message) : Exception(message);
 
-/// <summary>One line of progress, shown for whatever takes more than a second.</summary>
+/// <summary>One line of progress, shown for whatever takes more than a second; only on a terminal, because a log has no line to replace.</summary>
 sealed class ProgressLine : IDisposable
 {
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
@@ -115,17 +115,16 @@ sealed class ProgressLine : IDisposable
     readonly bool live = Terminal.Error.Profile.Capabilities.Ansi && !Console.IsErrorRedirected;
     readonly Stopwatch sinceStart = Stopwatch.StartNew();
     readonly Lock gate = new(); // reports come from the working thread, the line is written by the timer's
-    readonly Timer timer;
+    readonly Timer? timer;
     string? activity;
     string amount = "";
-    string? announced;
     bool shown;
 
-    public ProgressLine() => timer = new Timer(_ => Show(), null, Interval, Interval);
+    public ProgressLine() => timer = live ? new Timer(_ => Show(), null, Interval, Interval) : null;
 
     /// <summary>Says what is going on until the next report; a step that reports nothing more still shows its time.</summary>
-    /// <param name="what">Shown once where the output is not a terminal.</param>
-    /// <param name="howMuch">How far it is; only shown on a terminal.</param>
+    /// <param name="what">The step.</param>
+    /// <param name="howMuch">How far it is.</param>
     public void Report(string what, string howMuch = "")
     {
         lock (gate)
@@ -143,16 +142,8 @@ sealed class ProgressLine : IDisposable
                 return;
             }
 
-            if (live)
-            {
-                Console.Error.Write($"\r\e[2K{activity} {amount} ({sinceStart.Elapsed.TotalSeconds:f0} s)");
-                shown = true;
-            }
-            else if (activity != announced)
-            {
-                announced = activity;
-                Console.Error.WriteLine($"{activity} ...");
-            }
+            Console.Error.Write($"\r\e[2K{activity} {amount} ({sinceStart.Elapsed.TotalSeconds:f0} s)");
+            shown = true;
         }
     }
 
@@ -173,7 +164,7 @@ sealed class ProgressLine : IDisposable
 
     public void Dispose()
     {
-        timer.Dispose();
+        timer?.Dispose();
         Clear();
     }
 }
