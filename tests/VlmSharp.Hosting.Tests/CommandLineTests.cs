@@ -89,6 +89,67 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void Ask_takes_a_picture_and_a_document_at_once_and_looks_for_boxes_in_neither()
+    {
+        string[] arguments =
+        [
+            "ask",
+            Goldens.Local("qwen2-vl/checkpoint"),
+            "--json",
+            "--max-tokens",
+            "4",
+            "--image",
+            Media("t028.png"),
+            "What is it?",
+        ];
+        JsonElement one = JsonDocument.Parse(VlmProcess.Run(arguments).Output).RootElement;
+        Assert.True(one.TryGetProperty("grounding", out _));
+        VlmProcess.Result both = VlmProcess.Run([.. arguments, "--document", Media("t028.png")]);
+        Assert.Equal(("", 0), (both.Error, both.ExitCode));
+        JsonElement two = JsonDocument.Parse(both.Output).RootElement;
+        Assert.Equal(2, two.GetProperty("media").GetArrayLength());
+        Assert.False(two.TryGetProperty("grounding", out _));
+    }
+
+    [Theory]
+    [InlineData("--media-tokens", "64")]
+    [InlineData("--context", "128")]
+    public void Pages_take_no_more_than_the_tokens_that_media_may_take(string option, string value)
+    {
+        using TemporaryDirectory directory = new();
+        PdfBuilder pdf = new();
+        for (int i = 0; i < 4; i++)
+        {
+            pdf.Page(PdfBuilder.Text("Hello", 20, 40), mediaBox: "0 0 600 800");
+        }
+
+        string file = directory.Write("a.pdf", pdf.Build(password: "secret"));
+        string[] arguments =
+        [
+            "ask",
+            Goldens.Local("qwen3-vl-tied-bf16/checkpoint"),
+            "--json",
+            "--max-tokens",
+            "2",
+            "--document",
+            file,
+            "Which page?",
+        ];
+        VlmProcess.Result locked = VlmProcess.Run(arguments);
+        Assert.Equal(1, locked.ExitCode);
+        Assert.Contains("encrypted and opens only with its password", locked.Error);
+
+        JsonElement wide = JsonDocument
+            .Parse(VlmProcess.Run([.. arguments, "--password", "secret"]).Output)
+            .RootElement;
+        VlmProcess.Result result = VlmProcess.Run([.. arguments, "--password", "secret", option, value]);
+        Assert.Equal(("", 0), (result.Error, result.ExitCode));
+        JsonElement narrow = JsonDocument.Parse(result.Output).RootElement;
+        Assert.InRange(narrow.GetProperty("tokens").GetProperty("media").GetInt32(), 4, 64);
+        Assert.True(wide.GetProperty("tokens").GetProperty("media").GetInt32() > 64);
+    }
+
+    [Fact]
     public void Chat_keeps_the_cache_between_turns()
     {
         VlmProcess.Result result = VlmProcess.RunWithInput(
@@ -158,6 +219,20 @@ public sealed class CommandLineTests
         Assert.Equal(("", 0), (result.Output, result.ExitCode));
         Assert.True(File.Exists(Path.Combine(directory["boxes"], "page-1.png")));
         Assert.StartsWith("<!-- page 1 -->\n\n", File.ReadAllText(file));
+    }
+
+    [Fact]
+    public void Parse_that_fails_before_its_first_page_leaves_the_file_as_it_was()
+    {
+        using TemporaryDirectory directory = new();
+        string file = directory.Write("page.md", "old"u8.ToArray());
+        string[] arguments = ["parse", Media("t028.png"), "--model", Reader, "--context", "20", "--out"];
+        VlmProcess.Result result = VlmProcess.Run([.. arguments, file]);
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains("the context holds 20", result.Error);
+        Assert.Equal("old", File.ReadAllText(file));
+        VlmProcess.Run([.. arguments, directory["new.md"]]);
+        Assert.False(File.Exists(directory["new.md"]));
     }
 
     [Fact]
@@ -245,6 +320,31 @@ public sealed class CommandLineTests
     }
 
     [Theory]
+    [InlineData("--from is -1, expected 0", "--video", "x.mp4", "--from", "-1")]
+    [InlineData("--to is NaN, expected more than 0", "--video", "x.mp4", "--to", "nan")]
+    [InlineData("--from is 4, expected less than --to, 2", "--video", "x.mp4", "--from", "4", "--to", "2")]
+    [InlineData("--fps and --frames both", "--video", "x.mp4", "--fps", "1", "--frames", "4")]
+    [InlineData("--max-frames and --frames both", "--video", "x.mp4", "--max-frames", "1", "--frames", "4")]
+    [InlineData("--to chooses frames of a film", "--video", "{frames}", "--to", "2")]
+    [InlineData("--max-frames chooses frames of a film", "--video", "{frames}", "--max-frames", "2")]
+    [InlineData("--allow-truncated needs a --video", "--image", "{picture}", "--allow-truncated")]
+    [InlineData("--pages needs a --document", "--image", "{picture}", "--pages", "1")]
+    [InlineData("--tiles needs a --image", "--video", "x.mp4", "--tiles", "2")]
+    [InlineData("--media-tokens is 0, expected at least 1", "--video", "{frames}", "--media-tokens", "0")]
+    [InlineData("--media-tokens is 99999, expected at most 4096", "--video", "{frames}", "--media-tokens", "99999")]
+    [InlineData("--media-tokens needs", "--image", "{picture}", "--media-tokens", "10")]
+    [InlineData("lies outside the picture", "--image", "{picture}", "--mark", "circle 5000,5000,10")]
+    [InlineData("a mark is one of", "--image", "{picture}", "--mark", "blob 1,2")]
+    [InlineData("--draw is {picture}, which is read", "--image", "{picture}", "--draw", "{picture}")]
+    [InlineData("--draw is /no/x.png, whose directory", "--image", "{picture}", "--draw", "/no/x.png")]
+    [InlineData("exactly one --image", "--image", "{picture}", "--document", "{picture}", "--draw", "x.png")]
+    [InlineData("exactly one --image", "--video", "{frames}", "--draw", "x.png")]
+    [InlineData("name of a file is empty", "--video", "")]
+    [InlineData("name of a file is empty", "--tools", "")]
+    public void Ask_says_which_options_do_not_fit(string expected, params string[] options) =>
+        What_a_user_can_mend_is_one_line_and_exit_code_1(expected, ["ask", "{reader}", "Hi", .. options]);
+
+    [Theory]
     [InlineData("no such directory", "ask", "/no/such/model", "Hi")]
     [InlineData("temperature", "ask", "{reader}", "Hi", "--temperature", "-1")]
     [InlineData("missing.png", "ask", "{reader}", "Hi", "--image", "missing.png")]
@@ -279,16 +379,34 @@ public sealed class CommandLineTests
     [InlineData("--dpi is 0", "parse", "x.pdf", "--model", "{reader}", "--dpi", "0")]
     [InlineData("x.pdf: the file cannot be read", "parse", "x.pdf", "--model", "{reader}")]
     [InlineData("page 2 is asked for, there are 1", "parse", "{picture}", "--model", "{reader}", "--pages", "2")]
-    [InlineData("the document itself", "parse", "{picture}", "--model", "{reader}", "--out", "{picture}")]
+    [InlineData("--out is {picture}, which is read", "parse", "{picture}", "--model", "{reader}", "--out", "{picture}")]
+    [InlineData("--out is /no/x.md, whose directory", "parse", "x.pdf", "--model", "{reader}", "--out", "/no/x.md")]
+    [InlineData("--overlay is {picture}, a file", "parse", "x.pdf", "--model", "{reader}", "--overlay", "{picture}")]
+    [InlineData("name of a file is empty", "parse", "", "--model", "{reader}")]
+    [InlineData("name of a file is empty", "scan", "{reader}", "", "Hi")]
+    [InlineData("QUESTION is empty", "scan", "{reader}", "{picture}", " ")]
+    [InlineData(
+        "--overlay is {picture}, which is read",
+        "scan",
+        "{reader}",
+        "{picture}",
+        "Hi",
+        "--overlay",
+        "{picture}"
+    )]
+    [InlineData("--geojson is {reader}, a directory", "scan", "{reader}", "{picture}", "Hi", "--geojson", "{reader}")]
     [InlineData("a b [red].png", "ask", "{reader}", "Hi", "--image", "a\nb\u001b[red].png")]
     public void What_a_user_can_mend_is_one_line_and_exit_code_1(string expected, params string[] arguments)
     {
-        VlmProcess.Result result = VlmProcess.Run([
-            .. arguments.Select(a => a.Replace("{reader}", Reader).Replace("{picture}", Media("t028.png"))),
-        ]);
+        static string Filled(string text) =>
+            text.Replace("{reader}", Reader)
+                .Replace("{picture}", Media("t028.png"))
+                .Replace("{frames}", Goldens.Local("qwen2-vl/media/clip3-56x56"));
+
+        VlmProcess.Result result = VlmProcess.Run([.. arguments.Select(Filled)]);
         Assert.Equal(1, result.ExitCode);
         Assert.Equal("", result.Output);
-        Assert.Contains(expected, result.Error, StringComparison.OrdinalIgnoreCase);
+        Assert.Contains(Filled(expected), result.Error, StringComparison.OrdinalIgnoreCase);
         Assert.DoesNotContain("   at ", result.Error);
         Assert.DoesNotContain('\e', result.Error);
         string line = Assert.Single(result.Error.TrimEnd('\n').Split('\n'), l => !l.Contains("--help lists"));

@@ -83,7 +83,12 @@ sealed class AskCommand
         }
 
         media.Check(parsed);
-        string? drawing = parsed.GetValue(draw);
+        string? drawing = CommonOptions.Output(parsed, draw, media.Files(parsed));
+        if (drawing is not null && !media.ShowsOnePicture(parsed))
+        {
+            throw new UsageException("--draw needs exactly one --image, shown without --tiles and --document.");
+        }
+
         if (drawing is not null && !IsPicture(drawing))
         {
             throw new UsageException($"--draw is {drawing}, expected a name that ends in .png, .jpg or .jpeg.");
@@ -98,15 +103,10 @@ sealed class AskCommand
 
         watch.Restart();
         progress.Report("Decoding media");
-        ShownMedia shown = media.Read(parsed, chat.Model.Info.Processor, limits, context / 2, cancellation);
+        ShownMedia shown = media.Read(parsed, chat.Model.Info.Processor, limits, context, cancellation);
         TimeSpan decode = watch.Elapsed;
-        if (drawing is not null && shown.Pictures.Count != 1)
-        {
-            throw new UsageException("--draw needs exactly one --image, shown without --tiles.");
-        }
-
         // What an answer points at is in a picture only if there is just one.
-        bool grounds = shown.Pictures.Count == 1 && (asJson || drawing is not null);
+        bool grounds = media.ShowsOnePicture(parsed) && (asJson || drawing is not null);
         SamplingOptions sampling = common.Sampling(parsed, chat, parsed.GetValue(logProbs) ?? (grounds ? 0 : null));
         using Conversation conversation = new(chat, context) { Tools = offered };
         if (parsed.GetValue(common.System) is { } system)

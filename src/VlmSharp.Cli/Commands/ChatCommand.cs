@@ -166,11 +166,9 @@ static class ChatCommand
             limits,
             tokens
         );
-        foreach (ChatMedia page in parts.OfType<ChatMedia>())
-        {
-            Announce(chat, page);
-        }
-
+        ChatMedia[] pages = [.. parts.OfType<ChatMedia>()];
+        int total = pages.Sum(page => chat.Prompts.Plan(page).Tokens);
+        Terminal.WriteNote($"{path}: {pages.Length} {(pages.Length == 1 ? "page" : "pages")}, {total} tokens");
         return parts;
     }
 

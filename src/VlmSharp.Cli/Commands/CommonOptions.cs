@@ -235,12 +235,46 @@ sealed class CommonOptions
             : given ?? Math.Min(most, 32768);
     }
 
+    /// <summary>The password option of the commands that open documents.</summary>
+    public static Option<string?> Password() =>
+        new("--password")
+        {
+            Description = "Of an encrypted PDF; other users of this machine may see it in the list of processes.",
+            HelpName = "TEXT",
+        };
+
+    /// <summary>A file to write. That it cannot be there should not be found out after hours of answers.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="option">The option that names it.</param>
+    /// <param name="inputs">Files that are read; they are not overwritten.</param>
+    public static string? Output(ParseResult parsed, Option<string?> option, params IEnumerable<string> inputs)
+    {
+        if (parsed.GetValue(option) is not { } path)
+        {
+            return null;
+        }
+
+        string problem =
+            path.Length == 0 ? "empty, expected a file to write"
+            : global::System.IO.Directory.Exists(path) ? $"{path}, a directory, expected a file to write"
+            : !global::System.IO.Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(path)))
+                ? $"{path}, whose directory does not exist"
+            : inputs.Any(input => input.Length > 0 && Path.GetFullPath(input) == Path.GetFullPath(path))
+                ? $"{path}, which is read; writing there would destroy it"
+            : "";
+        return problem.Length == 0 ? path : throw new UsageException($"{option.Name} is {problem}.");
+    }
+
     public static ChatMedia Picture(string path, PixelLimits limits) =>
         new(MediaSource.Image(ImageDecoder.DecodeFile(PictureFile(path)), path), limits);
 
+    /// <summary>Refuses an empty name, which no file has.</summary>
+    public static string Named(string path) =>
+        path.Length > 0 ? path : throw new UsageException("The name of a file is empty.");
+
     /// <summary>Refuses a directory, of which the system only says that access is denied.</summary>
     public static string PictureFile(string path) =>
-        global::System.IO.Directory.Exists(path)
+        global::System.IO.Directory.Exists(Named(path))
             ? throw new UsageException(
                 $"{path} is a directory, expected a picture; --video takes directories of frames."
             )
@@ -251,7 +285,7 @@ sealed class CommonOptions
     {
         try
         {
-            JsonElement all = JsonElement.Parse(File.ReadAllBytes(path));
+            JsonElement all = JsonElement.Parse(File.ReadAllBytes(Named(path)));
             return all.ValueKind == JsonValueKind.Array
                 ? [.. all.EnumerateArray().Select(ToolDefinition.Parse)]
                 : throw new UsageException($"{path} holds no list, expected a JSON list of tools.");

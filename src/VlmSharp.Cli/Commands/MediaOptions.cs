@@ -15,6 +15,8 @@ namespace VlmSharp.Cli.Commands;
 /// <summary>The options that say what a question is about.</summary>
 sealed class MediaOptions
 {
+    const double MaxSeconds = 1e6; // more than any film has
+
     readonly Option<string[]> images = new("--image")
     {
         Description = "A picture; may be repeated.",
@@ -38,6 +40,8 @@ sealed class MediaOptions
         Description = "Which pages of documents: 1-3,7 (default: all).",
         HelpName = "LIST",
     };
+
+    readonly Option<string?> password = CommonOptions.Password();
 
     readonly Option<string[]> marks = new("--mark")
     {
@@ -68,18 +72,44 @@ sealed class MediaOptions
     readonly Option<int?> maxFrames = CommonOptions.Number<int>(
         "--max-frames",
         "N",
-        "Frames to look at in all at most (default: the checkpoint's, and what half of the context holds)."
+        "Frames to look at in all at most (default: the checkpoint's, and what --media-tokens hold)."
     );
 
     readonly Option<double?> start = CommonOptions.Number<double>("--from", "S", "Begin at this second of a film.");
 
     readonly Option<double?> end = CommonOptions.Number<double>("--to", "S", "End at this second of a film.");
 
+    readonly Option<bool> truncated = new("--allow-truncated")
+    {
+        Description = "Take what is there of a film that is cut off or damaged.",
+    };
+
+    readonly Option<int?> mediaTokens = CommonOptions.Number<int>(
+        "--media-tokens",
+        "N",
+        "Tokens that all films, all pages and the tiles of a picture may take, each of the three, unless --max-pixels says otherwise (default: half of the context)."
+    );
+
     public void AddTo(Command command)
     {
         foreach (
             Option option in (Option[])
-                [images, videos, documents, pages, marks, tiles, rate, frames, maxFrames, start, end]
+                [
+                    images,
+                    videos,
+                    documents,
+                    pages,
+                    password,
+                    marks,
+                    tiles,
+                    rate,
+                    frames,
+                    maxFrames,
+                    start,
+                    end,
+                    truncated,
+                    mediaTokens,
+                ]
         )
         {
             command.Options.Add(option);
@@ -90,9 +120,27 @@ sealed class MediaOptions
     public bool Any(ParseResult parsed) =>
         ((Option<string[]>[])[images, videos, documents]).Any(option => parsed.GetValue(option) is { Length: > 0 });
 
+    /// <summary>Everything that is read.</summary>
+    public IEnumerable<string> Files(ParseResult parsed) =>
+        ((Option<string[]>[])[images, videos, documents]).SelectMany(option => parsed.GetValue(option) ?? []);
+
+    /// <summary>Whether there is one picture, so that an answer's boxes can only be in that.</summary>
+    public bool ShowsOnePicture(ParseResult parsed) =>
+        parsed.GetValue(images) is { Length: 1 }
+        && parsed.GetValue(documents) is null or { Length: 0 }
+        && parsed.GetValue(tiles) is null or 0;
+
     /// <summary>Refuses options that do not fit together, before a model is loaded.</summary>
     public void Check(ParseResult parsed)
     {
+        foreach (string path in Files(parsed))
+        {
+            CommonOptions.Named(path);
+        }
+
+        Needs(videos, rate, frames, maxFrames, start, end, truncated);
+        Needs(documents, pages, password);
+        Needs(images, tiles);
         if (parsed.GetValue(marks) is { Length: > 0 } && parsed.GetValue(images) is not { Length: 1 })
         {
             throw new UsageException("--mark needs exactly one --image to draw on.");
@@ -108,6 +156,39 @@ sealed class MediaOptions
             throw new UsageException("--mark draws on a picture that is shown as one; leave --tiles away.");
         }
 
+        foreach (string mark in parsed.GetValue(marks) ?? [])
+        {
+            ParseMark(mark);
+        }
+
+        ParsePages(parsed.GetValue(pages));
+        CheckSampling(parsed);
+        if (parsed.GetValue(mediaTokens) is { } most)
+        {
+            if (!Given(videos) && !Given(documents) && parsed.GetValue(tiles) is not > 0)
+            {
+                throw new UsageException("--media-tokens needs a --video, a --document or --tiles.");
+            }
+
+            if (most < 1)
+            {
+                throw new UsageException($"--media-tokens is {most}, expected at least 1.");
+            }
+        }
+
+        bool Given(Option option) => parsed.GetResult(option) is { Implicit: false };
+
+        void Needs(Option medium, params Option[] options)
+        {
+            if (!Given(medium) && options.FirstOrDefault(Given) is { } lonely)
+            {
+                throw new UsageException($"{lonely.Name} needs a {medium.Name}.");
+            }
+        }
+    }
+
+    void CheckSampling(ParseResult parsed)
+    {
         if (parsed.GetValue(rate) is { } given && !(given is > 0 and <= 1000))
         {
             throw new UsageException($"--fps is {given}, expected more than 0 and at most 1000.");
@@ -120,22 +201,70 @@ sealed class MediaOptions
                 throw new UsageException($"{option.Name} is {parsed.GetValue(option)}, expected at least 1.");
             }
         }
+
+        if (parsed.GetValue(frames) is not null)
+        {
+            foreach (Option option in (Option[])[rate, maxFrames])
+            {
+                if (parsed.GetResult(option) is { Implicit: false })
+                {
+                    throw new UsageException(
+                        $"{option.Name} and --frames both say how many frames to look at, give one of them."
+                    );
+                }
+            }
+        }
+
+        (double? from, double? to) = (parsed.GetValue(start), parsed.GetValue(end));
+        if (from is { } first && !(first is >= 0 and <= MaxSeconds))
+        {
+            throw new UsageException($"--from is {first}, expected 0 .. {MaxSeconds} seconds.");
+        }
+
+        if (to is { } last && !(last is > 0 and <= MaxSeconds))
+        {
+            throw new UsageException($"--to is {last}, expected more than 0 and at most {MaxSeconds} seconds.");
+        }
+
+        if (from >= to)
+        {
+            throw new UsageException($"--from is {from}, expected less than --to, {to}.");
+        }
+
+        if (
+            (parsed.GetValue(videos) ?? []).FirstOrDefault(Directory.Exists) is { } directory
+            && ((Option[])[frames, maxFrames, start, end]).FirstOrDefault(option =>
+                parsed.GetResult(option) is { Implicit: false }
+            )
+                is { } choice
+        )
+        {
+            throw new UsageException(
+                $"{choice.Name} chooses frames of a film; {directory} is a directory of frames, and all of them are shown."
+            );
+        }
     }
 
     /// <summary>Decodes everything: pictures first, then films, then pages.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="processor">Of the model.</param>
     /// <param name="limits">Pixel limits from the command line.</param>
-    /// <param name="tokens">About so many may be taken by films, pages and tiles, each kind on its own.</param>
+    /// <param name="context">Tokens of the context; half of it may be taken by films, pages and tiles, each kind on its own, if not said otherwise.</param>
     /// <param name="cancellation">Ends the work.</param>
     public ShownMedia Read(
         ParseResult parsed,
         IMediaProcessor processor,
         PixelLimits limits,
-        int tokens,
+        int context,
         CancellationToken cancellation
     )
     {
+        int tokens = parsed.GetValue(mediaTokens) ?? context / 2;
+        if (tokens > context)
+        {
+            throw new UsageException($"--media-tokens is {tokens}, expected at most {context}, the context.");
+        }
+
         List<ChatContent> content = [];
         List<RgbImage> pictures = [];
         List<VideoFrames> films = [];
@@ -173,7 +302,17 @@ sealed class MediaOptions
         paths = parsed.GetValue(documents) ?? [];
         foreach (string path in paths)
         {
-            content.AddRange(Pages(path, selection, processor, limits, tokens / paths.Length, cancellation));
+            content.AddRange(
+                Pages(
+                    path,
+                    selection,
+                    processor,
+                    limits,
+                    tokens / paths.Length,
+                    parsed.GetValue(password),
+                    cancellation
+                )
+            );
         }
 
         return new ShownMedia(content, pictures, films);
@@ -228,6 +367,7 @@ sealed class MediaOptions
             },
             Start = parsed.GetValue(start),
             End = parsed.GetValue(end),
+            AllowTruncated = parsed.GetValue(truncated),
         };
     }
 
@@ -249,6 +389,7 @@ sealed class MediaOptions
     /// <param name="processor">Of the model.</param>
     /// <param name="limits">Pixel limits of a page.</param>
     /// <param name="tokens">About so many all pages may take together.</param>
+    /// <param name="password">Of an encrypted PDF.</param>
     /// <param name="cancellation">Ends the work.</param>
     public static IReadOnlyList<ChatContent> Pages(
         string path,
@@ -256,10 +397,11 @@ sealed class MediaOptions
         IMediaProcessor processor,
         PixelLimits limits,
         int tokens,
+        string? password = null,
         CancellationToken cancellation = default
     )
     {
-        DocumentFile document = DocumentFile.Open(path, cancellation: cancellation);
+        DocumentFile document = DocumentFile.Open(path, password: password, cancellation: cancellation);
         int count = document.Pages(selection, cancellation).Count;
         return DocumentContent.Parts(document, selection, processor, limits, tokens / count, cancellation);
     }

@@ -67,11 +67,7 @@ static class ParseCommand
             Description = "Also write the pages there with their boxes drawn in, as page-1.png, page-2.png, ...",
             HelpName = "DIR",
         };
-        Option<string?> password = new("--password")
-        {
-            Description = "Of an encrypted PDF; other users of this machine may see it in the list of processes.",
-            HelpName = "TEXT",
-        };
+        Option<string?> password = CommonOptions.Password();
         common.MaxTokens.Description = "Longest answer about a page in tokens (default: what the context holds).";
         Command command = new("parse", "Turn a document into HTML, Markdown or JSON, page by page.");
         command.Arguments.Add(file);
@@ -90,13 +86,13 @@ static class ParseCommand
                                 parsed,
                                 common,
                                 new(
-                                    parsed.GetRequiredValue(file),
+                                    CommonOptions.Named(parsed.GetRequiredValue(file)),
                                     parsed.GetRequiredValue(model),
                                     parsed.GetValue(format),
                                     Pages(parsed.GetValue(pages)),
                                     Dpi(parsed.GetValue(dpi)),
-                                    parsed.GetValue(output),
-                                    parsed.GetValue(overlay),
+                                    CommonOptions.Output(parsed, output, parsed.GetRequiredValue(file)),
+                                    Directory(parsed.GetValue(overlay)),
                                     parsed.GetValue(password)
                                 ),
                                 cancellation
@@ -130,6 +126,11 @@ static class ParseCommand
             throw new UsageException($"--pages: {e.Message}.");
         }
     }
+
+    static string? Directory(string? overlay) =>
+        overlay is "" ? throw new UsageException("--overlay is empty, expected a directory.")
+        : File.Exists(overlay) ? throw new UsageException($"--overlay is {overlay}, a file, expected a directory.")
+        : overlay;
 
     static double Dpi(double? given) =>
         given is null or (>= 1 and <= 2400)
@@ -165,24 +166,16 @@ static class ParseCommand
             progress.Report($"Page {done + 1} of {count}", stage.Done > 0 ? $"{stage.Step}, {stage.Done} tokens" : "");
         DocumentParser parser = new(Ask, dialect, prompt);
 
-        if (options.Output is { } path && Path.GetFullPath(path) == Path.GetFullPath(options.File))
-        {
-            throw new UsageException($"--out is {path}, the document itself.");
-        }
-
-        if (options.Overlay is not null)
-        {
-            Directory.CreateDirectory(options.Overlay);
-        }
-
-        using Stream output = options.Output is null ? Console.OpenStandardOutput() : File.Create(options.Output);
         string directory = Path.GetDirectoryName(Path.GetFullPath(options.Output ?? "x"))!;
         DocumentSource source = new(
             Path.GetFileName(options.File),
             Path.GetRelativePath(directory, Path.GetFullPath(options.File)).Replace('\\', '/'),
             document.IsScalable
         );
-        using (DocumentWriter writer = DocumentWriter.Create(options.Format, output, source))
+        // Created when there is something to write: a failure before that leaves no empty file, and an old one as it was.
+        Stream? output = null;
+        DocumentWriter? writer = null;
+        try
         {
             foreach (
                 ParsedPage page in parser.Parse(
@@ -209,12 +202,19 @@ static class ParseCommand
             )
             {
                 progress.Clear();
+                output ??= options.Output is null ? Console.OpenStandardOutput() : File.Create(options.Output);
+                writer ??= DocumentWriter.Create(options.Format, output, source);
                 writer.Write(page);
                 foreach (string warning in page.Warnings)
                 {
                     Terminal.WriteNote($"{options.File}, page {page.Number}: {warning}");
                 }
             }
+        }
+        finally
+        {
+            writer?.Dispose();
+            output?.Dispose();
         }
 
         return cancellation.IsCancellationRequested ? 130 : 0;
@@ -245,6 +245,7 @@ static class ParseCommand
     {
         if (directory is not null)
         {
+            System.IO.Directory.CreateDirectory(directory);
             RgbImage drawn = Overlay.Draw(image.Image, PageOverlay.Items(page));
             File.WriteAllBytes(Path.Combine(directory, $"page-{page.Number}.png"), ImageEncoder.Png(drawn));
         }

@@ -116,12 +116,18 @@ sealed class ScanCommand
     {
         string path = CommonOptions.PictureFile(parsed.GetRequiredValue(file));
         PixelLimits limits = common.Limits(parsed);
+        string text = parsed.GetRequiredValue(question);
+        if (string.IsNullOrWhiteSpace(text))
+        {
+            throw new UsageException("QUESTION is empty.");
+        }
+
         double share = Within(parsed, overlap, 0, 0.9) ?? 0.125;
         int most = (int)(Within(parsed, maxTiles, 1, 1_000_000) ?? 256);
         using LargeImage image = LargeImage.Open(path);
         double scale = Scale(parsed, image);
-        string? features = Output(parsed, geoJson);
-        string? drawing = Output(parsed, overlay);
+        string? features = CommonOptions.Output(parsed, geoJson, path);
+        string? drawing = CommonOptions.Output(parsed, overlay, path);
 
         using ProgressLine progress = new();
         using ChatModel chat = common.Load(parsed, progress);
@@ -138,7 +144,7 @@ sealed class ScanCommand
         );
         ScanOptions options = new()
         {
-            Question = parsed.GetRequiredValue(question),
+            Question = text,
             TileSide = TileSize.Largest(chat.Model.Info.Processor, limits, tokens).Side,
             Downsample = scale,
             Overlap = share,
@@ -185,15 +191,6 @@ sealed class ScanCommand
                 Terminal.WriteNote(AskCommand.Explain(finish));
             }
         }
-    }
-
-    /// <summary>A file to write. That its directory is missing should not be found out after hours of answers.</summary>
-    static string? Output(ParseResult parsed, Option<string?> option)
-    {
-        string? path = parsed.GetValue(option);
-        return path is null || Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(path)))
-            ? path
-            : throw new UsageException($"{option.Name} is {path}, whose directory does not exist.");
     }
 
     double Scale(ParseResult parsed, LargeImage image)
