@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using VlmSharp.Generation;
+using VlmSharp.Testing;
 using Xunit;
 
 namespace VlmSharp.Tests.Generation;
@@ -133,13 +134,8 @@ public partial class RepetitionDetectorTests
     {
         RepetitionDetector detector = new(new RepetitionLimits());
         detector.Push(1);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 2000; i++)
-        {
-            detector.Push(i % 3);
-        }
-
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        int token = 0;
+        Assert.Equal(0, Allocations.InSteadyState(() => detector.Push(token++ % 3), times: 2000));
     }
 
     static bool IsEndless(string answer)

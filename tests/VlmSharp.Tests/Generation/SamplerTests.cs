@@ -1,4 +1,5 @@
 using VlmSharp.Generation;
+using VlmSharp.Testing;
 using Xunit;
 
 namespace VlmSharp.Tests.Generation;
@@ -309,13 +310,8 @@ public class SamplerTests
             sampler.Next(logits[i % 2]);
         }
 
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 20; i++)
-        {
-            sampler.Next(logits[i % 2]);
-        }
-
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        int step = 0;
+        Assert.Equal(0, Allocations.InSteadyState(() => sampler.Next(logits[step++ % 2]), times: 20));
     }
 
     public static TheoryData<SamplingOptions> SteadySteps() =>

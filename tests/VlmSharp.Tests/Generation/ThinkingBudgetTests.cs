@@ -1,6 +1,7 @@
 using VlmSharp.Chat;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
+using VlmSharp.Testing;
 using VlmSharp.Tests.Chat.Replies;
 using VlmSharp.Text;
 using Xunit;
@@ -131,14 +132,13 @@ public sealed class ThinkingBudgetTests
         using ChatModel chat = ThinkingModel.Load();
         ThinkingBudget budget = new(1000, chat.Prompts.Build([Question]).Tokens, chat.Tokenizer);
         budget.Push("<thought </think");
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1200; i++)
+        void Step()
         {
             _ = budget.Next;
             budget.Push("<tag></thin");
         }
 
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, Allocations.InSteadyState(Step, times: 1200));
     }
 
     [Fact]
