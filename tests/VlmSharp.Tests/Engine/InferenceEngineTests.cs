@@ -3,6 +3,8 @@ using VlmSharp.Engine;
 using VlmSharp.Generation;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
+using VlmSharp.Tensors;
+using VlmSharp.Testing;
 using VlmSharp.Vision;
 using Xunit;
 
@@ -10,39 +12,39 @@ namespace VlmSharp.Tests.Engine;
 
 public sealed class InferenceEngineTests
 {
-    static readonly ChatText Question = new("What is in the picture, and how many of them are there?");
+    static readonly ChatText Question = new("What moves, and how many are there?");
 
-    [Theory]
-    [InlineData(1)]
-    [InlineData(7)]
-    [InlineData(16)]
-    [InlineData(33)]
-    public void A_prompt_computed_in_chunks_gives_the_logits_of_the_whole_bit_for_bit(int chunk)
+    public static TheoryData<string> Models => [.. TinyModel.Names];
+
+    public static MatrixTheoryData<string, int> Chunks => new(TinyModel.Names, [1, 3, 7, 16, 33]);
+
+    [Theory, MemberData(nameof(Chunks))]
+    public void A_prompt_computed_in_chunks_gives_the_logits_of_the_whole_bit_for_bit(string name, int chunk)
     {
-        using ChatModel chat = TinyModel.Load();
+        using ChatModel chat = TinyModel.Load(name: name);
         using InferenceEngine engine = new(chat.Model, chat.Ops, 512);
-        ChatMedia picture = TinyModel.Picture(1);
-
-        using Sequence whole = engine.Start(chat, picture, Question);
+        ChatContent[] content = [TinyModel.Picture(1), TinyModel.Shown(chat, 2, frames: 5), Question];
+        using Sequence whole = engine.Start(chat, content);
         float[] expected = engine.Compute(whole);
 
         engine.ChunkTokens = chunk;
-        using Sequence chunked = engine.Start(chat, picture, Question);
+        using Sequence chunked = engine.Start(chat, content);
         Assert.Equal(expected, engine.Compute(chunked));
     }
 
-    [Fact]
-    public void Requests_computed_together_give_what_each_gives_alone_bit_for_bit()
+    [Theory, MemberData(nameof(Models))]
+    public void Requests_computed_together_give_what_each_gives_alone_bit_for_bit(string name)
     {
-        using ChatModel chat = TinyModel.Load();
+        using ChatModel chat = TinyModel.Load(name: name);
         using InferenceEngine engine = new(chat.Model, chat.Ops, 2048);
         ChatContent[][] contents =
         [
             [TinyModel.Picture(1), Question],
             [new ChatText("Hello.")],
+            [TinyModel.Shown(chat, 4, frames: 3), new ChatText("or"), TinyModel.Picture(3, 32, 96)],
             [Question, TinyModel.Picture(2, 140, 28), new ChatText("or"), TinyModel.Picture(3, 28, 84)],
+            [Question],
         ];
-
         List<float[]> alone = [];
         foreach (ChatContent[] content in contents)
         {
@@ -51,35 +53,67 @@ public sealed class InferenceEngineTests
         }
 
         Sequence[] together = [.. contents.Select(c => engine.Start(chat, c))];
+        engine.ChunkTokens = 2048;
         engine.Run(together);
         for (int i = 0; i < together.Length; i++)
         {
             Assert.Equal(alone[i], engine.Logits(together[i]).ToArray());
+        }
+
+        // One by one they go on in the same step as well.
+        List<int>[] decoded = [.. contents.Select(_ => new List<int>())];
+        for (int step = 0; step < 5; step++)
+        {
+            for (int i = 0; i < together.Length; i++)
+            {
+                float[] logits = engine.Logits(together[i]).ToArray();
+                decoded[i].Add(Array.IndexOf(logits, logits.Max()));
+            }
+
+            for (int i = 0; i < together.Length; i++)
+            {
+                together[i].Append(decoded[i][^1]);
+            }
+
+            engine.Run(together);
+        }
+
+        for (int i = 0; i < contents.Length; i++)
+        {
+            using Sequence sequence = engine.Start(chat, contents[i]);
+            Assert.Equal(engine.Decode(sequence, 5), decoded[i]);
             together[i].Dispose();
         }
     }
 
-    [Fact]
-    public void The_number_of_threads_changes_no_bit()
+    [Theory, MemberData(nameof(Models))]
+    public void The_number_of_threads_changes_no_bit(string name)
     {
-        using ChatModel one = TinyModel.Load(threads: 1);
-        using ChatModel three = TinyModel.Load(threads: 3);
+        using ChatModel one = TinyModel.Load(threads: 1, name);
+        using ChatModel three = TinyModel.Load(threads: 3, name);
         using InferenceEngine first = new(one.Model, one.Ops, 512);
         using InferenceEngine second = new(three.Model, three.Ops, 512);
-        using Sequence a = first.Start(one, TinyModel.Picture(4), Question);
-        using Sequence b = second.Start(three, TinyModel.Picture(4), Question);
+        ChatContent[] content = [TinyModel.Picture(4), TinyModel.Shown(one, 5, frames: 3), Question];
+        using Sequence a = first.Start(one, content);
+        using Sequence b = second.Start(three, content);
         Assert.Equal(first.Compute(a), second.Compute(b));
     }
 
-    [Fact]
-    public void A_decode_step_allocates_nothing_after_warm_up()
+    [Theory, MemberData(nameof(Models))]
+    public void A_decode_step_allocates_nothing_after_warm_up(string name)
     {
-        using ChatModel chat = TinyModel.Load();
-        using InferenceEngine engine = new(chat.Model, chat.Ops, 512);
+        const int Steps = 60;
+        const int Rounds = 6;
+        using ChatModel chat = TinyModel.Load(name: name);
+        using InferenceEngine engine = new(chat.Model, chat.Ops, 1024);
         using Sequence sequence = engine.Start(chat, TinyModel.Picture(1), Question);
-        Sampler sampler = new(new SamplingOptions { MaxNewTokens = 256 }, sequence.Tokens, chat.Model.Info.Vocabulary);
+        Sampler sampler = new(
+            new SamplingOptions { MaxNewTokens = (Rounds + 1) * Steps },
+            sequence.Tokens,
+            chat.Model.Info.Vocabulary
+        );
         Sequence[] sequences = [sequence];
-        sequence.EnsureRoom(256);
+        sequence.EnsureRoom((Rounds + 1) * Steps);
         engine.Run(sequences);
         void Step()
         {
@@ -87,52 +121,64 @@ public sealed class InferenceEngineTests
             engine.Run(sequences);
         }
 
-        for (int i = 0; i < 10; i++)
-        {
-            Step();
-        }
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 200; i++)
-        {
-            Step();
-        }
-
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Step();
+        Assert.Equal(0, Allocations.InSteadyState(Step, Steps, Rounds));
     }
 
-    [Fact]
-    public void A_common_beginning_is_not_computed_again_and_changes_no_bit()
+    [Theory, MemberData(nameof(Models))]
+    public void A_common_beginning_is_not_computed_again_and_changes_no_bit(string name)
     {
-        using ChatModel chat = TinyModel.Load();
+        using ChatModel chat = TinyModel.Load(name: name);
         using InferenceEngine engine = new(chat.Model, chat.Ops, 1024);
-        ChatMedia picture = TinyModel.Picture(1);
-        MediaFeatures features = engine.Look(chat, picture);
-        Prompt first = chat.Prompts.Build([ChatMessage.User(picture, new ChatText("One?"))]);
-        Prompt second = chat.Prompts.Build([ChatMessage.User(picture, new ChatText("Two, or three?"))]);
+        ChatMedia shown = TinyModel.Shown(chat, 1, frames: 5);
+        MediaFeatures features = engine.Look(chat, shown);
+        Prompt first = chat.Prompts.Build([ChatMessage.User(shown, new ChatText("One?"))]);
+        foreach (string question in (string[])["Two?", "Two, or three? Or four, or five, or very many more of them?"])
+        {
+            Prompt second = chat.Prompts.Build([ChatMessage.User(shown, new ChatText(question))]);
+            using Sequence cold = engine.CreateSequence();
+            cold.SetPrompt(second.Tokens, second.Spans, [features]);
+            float[] expected = engine.Compute(cold);
 
-        using Sequence cold = engine.CreateSequence();
-        cold.SetPrompt(second.Tokens, second.Spans, [features]);
-        float[] expected = engine.Compute(cold);
-
-        using Sequence warm = engine.CreateSequence();
-        warm.SetPrompt(first.Tokens, first.Spans, [features]);
-        engine.Decode(warm, 5);
-        int kept = warm.SetPrompt(second.Tokens, second.Spans, [features]);
-        Assert.Equal(first.Tokens.AsSpan().CommonPrefixLength(second.Tokens), kept);
-        Assert.Equal(expected, engine.Compute(warm));
-        Assert.True(engine.PagesAddUp());
+            using Sequence warm = engine.CreateSequence();
+            warm.SetPrompt(first.Tokens, first.Spans, [features]);
+            engine.Decode(warm, 5);
+            int kept = warm.SetPrompt(second.Tokens, second.Spans, [features]);
+            bool keeps = chat.Model.KeepsPrefix(first.Tokens.Length, second.Tokens.Length);
+            Assert.Equal(keeps ? first.Tokens.AsSpan().CommonPrefixLength(second.Tokens) : 0, kept);
+            Assert.Equal(expected, engine.Compute(warm));
+            Assert.True(engine.PagesAddUp());
+        }
     }
 
-    [Fact]
-    public void Another_picture_behind_equal_placeholders_is_computed_again()
+    [Theory, MemberData(nameof(Models))]
+    public void A_beginning_that_ends_inside_of_a_medium_is_kept_and_changes_no_bit(string name)
     {
-        using ChatModel chat = TinyModel.Load();
+        using ChatModel chat = TinyModel.Load(name: name);
+        using InferenceEngine engine = new(chat.Model, chat.Ops, 1024);
+        ChatMedia shown = TinyModel.Shown(chat, 2, frames: 6);
+        MediaFeatures features = engine.Look(chat, shown);
+        Prompt prompt = chat.Prompts.Build([ChatMessage.User(shown, Question)]);
+        using Sequence cold = engine.CreateSequence();
+        cold.SetPrompt(prompt.Tokens, prompt.Spans, [features]);
+        float[] expected = engine.Compute(cold);
+        foreach (int kept in prompt.Spans.SelectMany(s => new[] { s.Start, s.Start + 1, s.Start + s.Tokens }))
+        {
+            cold.Truncate(kept);
+            Assert.Equal(kept, cold.SetPrompt(prompt.Tokens, prompt.Spans, [features]));
+            Assert.Equal(expected, engine.Compute(cold));
+        }
+    }
+
+    [Theory, MemberData(nameof(Models))]
+    public void Another_medium_behind_equal_placeholders_is_computed_again(string name)
+    {
+        using ChatModel chat = TinyModel.Load(name: name);
         using InferenceEngine engine = new(chat.Model, chat.Ops, 512);
-        ChatMedia picture = TinyModel.Picture(1);
-        Prompt prompt = chat.Prompts.Build([ChatMessage.User(picture, Question)]);
-        MediaFeatures one = engine.Look(chat, picture);
-        MediaFeatures other = engine.Look(chat, TinyModel.Picture(2));
+        ChatMedia shown = TinyModel.Shown(chat, 1, frames: 4);
+        Prompt prompt = chat.Prompts.Build([ChatMessage.User(shown, Question)]);
+        MediaFeatures one = engine.Look(chat, shown);
+        MediaFeatures other = engine.Look(chat, TinyModel.Shown(chat, 2, frames: 4));
 
         using Sequence sequence = engine.CreateSequence();
         sequence.SetPrompt(prompt.Tokens, prompt.Spans, [one]);
@@ -212,6 +258,26 @@ public sealed class InferenceEngineTests
         using MediaFeatures features = engine.Encode(media);
         chat.Ops.Reset();
         Assert.Equal(chat.Model.Encode(chat.Ops, media.Pixels, [media.Plan.Grid]).ToArray(), features.Rows.ToArray());
+    }
+
+    [Theory, MemberData(nameof(Models))]
+    public void Each_moment_of_a_video_alone_gives_its_features_of_the_whole_bit_for_bit(string name)
+    {
+        using ChatModel chat = TinyModel.Load(name: name);
+        ChatMedia shown = TinyModel.Shown(chat, 6, frames: 7, width: 150, height: 70);
+        using PreparedMedia media = chat.Model.Info.Processor.Prepare(shown.Source, default, chat.Pool);
+        int frame = media.Plan.Grid.H * media.Plan.Grid.W;
+        chat.Ops.Reset();
+        float[] whole = chat.Model.Encode(chat.Ops, media.Pixels, [media.Plan.Grid]).ToArray();
+        List<float> parts = [];
+        for (int t = 0; t < media.Plan.Grid.T; t++)
+        {
+            chat.Ops.Reset();
+            Tensor pixels = media.Pixels.Slice(t * frame, frame);
+            parts.AddRange(chat.Model.Encode(chat.Ops, pixels, [media.Plan.Grid with { T = 1 }]).ToArray());
+        }
+
+        Assert.Equal(whole, parts);
     }
 
     [Fact]

@@ -9,8 +9,32 @@ namespace VlmSharp.Tests.Engine;
 /// <summary>The tiny models of the goldens, and pictures to show them.</summary>
 static class TinyModel
 {
-    public static ChatModel Load(int threads = 2, string name = "qwen2-vl", bool exact = false) =>
-        ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads, exact: exact);
+    /// <summary>One of each architecture; "qwen-vl", the first, is made where it is needed.</summary>
+    public static readonly string[] Names =
+    [
+        "qwen-vl",
+        "qwen2-vl",
+        "qwen2-vl-tied-bf16",
+        "qwen2.5-vl",
+        "qwen3-vl-tied-bf16",
+        "qwen3-vl-moe",
+    ];
+
+    public static ChatModel Load(int threads = 2, string name = "qwen2-vl", bool exact = false)
+    {
+        if (name != "qwen-vl")
+        {
+            return ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads, exact: exact);
+        }
+
+        using TemporaryDirectory directory = new();
+        TinyQwenVL.Write(directory.Path);
+        return ChatModel.Load(directory.Path, threads, exact: exact);
+    }
+
+    /// <summary>A video of noise; a picture for the architecture that takes no videos.</summary>
+    public static ChatMedia Shown(ChatModel chat, int seed, int frames, int width = 64, int height = 64) =>
+        chat.Model.Info.VideoToken < 0 ? Picture(seed, width, height) : Video(seed, frames, width, height);
 
     /// <summary>A picture of noise, the same for the same seed.</summary>
     public static ChatMedia Picture(int seed, int width = 84, int height = 56)
