@@ -46,11 +46,10 @@ public sealed class PatchProcessor(PatchConfig image, PatchConfig video) : IMedi
         static FrameSamplingOptions ReadDensity(ProcessorConfig? config)
         {
             FrameSamplingOptions usual = new();
-            return new FrameSamplingOptions(
-                config?.Fps ?? usual.FramesPerSecond,
-                config?.MinFrames ?? usual.MinFrames,
-                config?.MaxFrames ?? usual.MaxFrames
-            );
+            // Of a bound that is given alone the usual other one gives way.
+            int least = config?.MinFrames ?? Math.Min(usual.MinFrames, config?.MaxFrames ?? usual.MinFrames);
+            int most = config?.MaxFrames ?? Math.Max(usual.MaxFrames, least);
+            return new FrameSamplingOptions(config?.Fps ?? usual.FramesPerSecond, least, most);
         }
 
         PatchConfig Read(ProcessorConfig config, string name)
