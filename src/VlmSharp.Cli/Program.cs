@@ -14,6 +14,7 @@ RootCommand root = new(
     InspectCommand.Create(),
     ParseCommand.Create(),
     VerifyCommand.Create(),
+    BenchCommand.Create(),
 };
 
 ParseResult parsed = root.Parse(args);

@@ -337,7 +337,8 @@ sealed class CommonOptions
             },
         };
 
-    sealed class Progress(Action<double> report) : IProgress<double>
+    /// <summary>Reports on the thread that makes progress.</summary>
+    internal sealed class Progress(Action<double> report) : IProgress<double>
     {
         public void Report(double value) => report(value);
     }

@@ -101,6 +101,19 @@ public sealed class Sequence : IDisposable
         }
     }
 
+    /// <summary>Takes back the tokens behind the first <paramref name="count"/>, which lie behind the prompt, and what was computed of them.</summary>
+    public void Rewind(int count)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(count, tokens.Count);
+        tokens.RemoveRange(count, tokens.Count - count);
+        foreach (List<int> axis in positions)
+        {
+            axis.RemoveRange(count, axis.Count - count);
+        }
+
+        Truncate(count);
+    }
+
     /// <summary>Forgets what is computed beyond a number of tokens, and returns the pages behind it.</summary>
     public void Truncate(int computed)
     {
