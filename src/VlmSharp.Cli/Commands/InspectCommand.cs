@@ -65,6 +65,11 @@ static class InspectCommand
             $"{model.VisionParameters + model.TextParameters:n0} (vision {model.VisionParameters:n0}, text {model.TextParameters:n0}{active})"
         );
         Row(table, "weights", storage);
+        if (checkpoint.Quantization is { } quantization)
+        {
+            Row(table, "quantised", $"{quantization}; unpacked to {MemoryPlan.Size(model.WeightBytes)} when loaded");
+        }
+
         Row(table, "vision tower", $"{model.Tower.Depth} blocks, {model.Tower.Width} wide, {model.Tower.Heads} heads");
         Row(
             table,

@@ -1,3 +1,5 @@
+using VlmSharp.Formats.Quantized;
+
 namespace VlmSharp.Formats;
 
 /// <summary>A checkpoint directory as published on Hugging Face: configs read, weights memory-mapped, everything structural checked.</summary>
@@ -32,6 +34,7 @@ public sealed class Checkpoint : IDisposable
         videoProcessorFile =
             JsonObjectReader.OpenOptional(directory, "video_preprocessor_config.json") ?? processorFile;
         (ChatTemplate, ChatTemplateFile) = ChatTemplates.Find(directory);
+        Quantization = Quantization.Read(Config, JsonObjectReader.OpenOptional(directory, "quantize_config.json"));
 
         // Last, so that nothing else can fail while the maps are open.
         (files, weights) = WeightFiles.Open(directory);
@@ -45,6 +48,12 @@ public sealed class Checkpoint : IDisposable
         }
 
         Tensors = [.. tensors.Values.Select(weight => weight.Info)];
+        Weights =
+        [
+            .. Tensors.Select(tensor =>
+                Quantization?.SizeOf(tensor) ?? new WeightSize(tensor.Name, tensor.Count, tensor.Size)
+            ),
+        ];
     }
 
     /// <summary>The directory, as it was given.</summary>
@@ -76,6 +85,12 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The name of the file <see cref="ChatTemplate"/> stands in, for messages about it.</summary>
     public string? ChatTemplateFile { get; }
 
+    /// <summary>How quantised layers are stored, or null where the checkpoint says nothing about it.</summary>
+    public Quantization? Quantization { get; }
+
+    /// <summary>What each tensor stands for once it is loaded; packed weights are counted one by one.</summary>
+    public IReadOnlyList<WeightSize> Weights { get; }
+
     /// <summary>All tensors of all files.</summary>
     public IReadOnlyCollection<TensorInfo> Tensors { get; }
 
@@ -102,14 +117,7 @@ public sealed class Checkpoint : IDisposable
     /// <exception cref="ObjectDisposedException">The checkpoint was disposed (when the bytes are read).</exception>
     public CheckpointTensor Get(string name, params ReadOnlySpan<int> shape)
     {
-        if (!tensors.TryGetValue(name, out Weight? weight))
-        {
-            throw new CheckpointException(
-                weights,
-                $"has no tensor '{name}' of shape {TensorInfo.Text(shape)}{Similar(name)}"
-            );
-        }
-
+        Weight weight = Find(name, shape);
         if (!shape.SequenceEqual(weight.Info.Shape))
         {
             throw new CheckpointException(
@@ -121,6 +129,30 @@ public sealed class Checkpoint : IDisposable
         weight.Used = true;
         return new CheckpointTensor(weight.File, weight.Info);
     }
+
+    /// <summary>A tensor of a known type and shape that is part of a quantised layer; it counts as used from then on.</summary>
+    /// <param name="name">The tensor's name in the file.</param>
+    /// <param name="type">Its element type.</param>
+    /// <param name="content">What has this shape, for messages.</param>
+    /// <param name="shape">The shape.</param>
+    /// <exception cref="CheckpointException">It is missing, of another type or of another shape.</exception>
+    internal StoredTensor Stored(string name, SafetensorsType type, string content, params ReadOnlySpan<int> shape)
+    {
+        Weight weight = Find(name, shape);
+        if (weight.Info.Type != type || !shape.SequenceEqual(weight.Info.Shape))
+        {
+            throw new CheckpointException(
+                weight.Info.File,
+                $"tensor {Quote.Name(name)} is {weight.Info.Type} {TensorInfo.Text(weight.Info.Shape)}, expected {type} {TensorInfo.Text(shape)}: {content}"
+            );
+        }
+
+        weight.Used = true;
+        return new StoredTensor(weight.File, weight.Info);
+    }
+
+    /// <summary>What the file says about a tensor that is there.</summary>
+    internal TensorInfo Info(string name) => tensors[name].Info;
 
     /// <summary>Says that a tensor is left out on purpose; nothing happens when it is not there.</summary>
     /// <param name="name">The tensor's name in the file.</param>
@@ -154,6 +186,14 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>Unmaps the weights. Tensors and spans borrowed from the checkpoint must not be used any more.</summary>
     public void Dispose() => Array.ForEach(files, static file => file.Dispose());
+
+    Weight Find(string name, ReadOnlySpan<int> shape) =>
+        tensors.TryGetValue(name, out Weight? weight)
+            ? weight
+            : throw new CheckpointException(
+                weights,
+                $"has no tensor '{name}' of shape {TensorInfo.Text(shape)}{Similar(name)}"
+            );
 
     string Similar(string name)
     {

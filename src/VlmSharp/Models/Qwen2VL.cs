@@ -192,8 +192,8 @@ public sealed class Qwen2VL : IVisionLanguageModel
     public static ModelInfo Describe(Checkpoint checkpoint)
     {
         (VisionConfig vision, Qwen2Decoder.Sizes text, int imageToken, int videoToken) = Config.Read(checkpoint.Config);
-        long all = checkpoint.Tensors.Sum(t => t.Count);
-        long visual = checkpoint.Tensors.Where(t => t.Name.Contains("visual.")).Sum(t => t.Count);
+        long all = checkpoint.Weights.Sum(w => w.Count);
+        long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         return new ModelInfo
         {
             Architecture = Architecture,
@@ -208,7 +208,7 @@ public sealed class Qwen2VL : IVisionLanguageModel
             VideoToken = videoToken,
             VisionParameters = visual,
             TextParameters = all - visual,
-            WeightBytes = checkpoint.Tensors.Sum(t => t.Size),
+            WeightBytes = checkpoint.Weights.Sum(w => w.LoadedBytes),
             PatchWidth = vision.PatchWidth,
             Grounding = GroundingDialect.Qwen2VL,
             Processor = PatchProcessor.FromCheckpoint(

@@ -319,11 +319,11 @@ public sealed class Qwen3VL : IVisionLanguageModel
             checkpoint.Config,
             checkpoint.Architecture
         );
-        long all = checkpoint.Tensors.Sum(t => t.Count);
-        long visual = checkpoint.Tensors.Where(t => t.Name.Contains("visual.")).Sum(t => t.Count);
+        long all = checkpoint.Weights.Sum(w => w.Count);
+        long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         long table = (long)vision.TableSide * vision.TableSide * vision.Width;
-        long mergers = checkpoint.Tensors.Where(t => t.Name.Contains("merger")).Sum(t => t.Count);
-        long experts = checkpoint.Tensors.Where(t => t.Name.Contains(".mlp.experts.")).Sum(t => t.Count);
+        long mergers = checkpoint.Weights.Where(w => w.Name.Contains("merger")).Sum(w => w.Count);
+        long experts = checkpoint.Weights.Where(w => w.Name.Contains(".mlp.experts.")).Sum(w => w.Count);
         long idle = text.Experts is { } sizes ? experts / sizes.Count * (sizes.Count - sizes.PerToken) : 0;
         int features = (1 + vision.DeepStack.Length) * text.Hidden;
         return new ModelInfo
@@ -342,7 +342,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
             VisionParameters = visual,
             TextParameters = all - visual,
             ActiveTextParameters = all - visual - idle,
-            WeightBytes = checkpoint.Tensors.Sum(t => t.Size),
+            WeightBytes = checkpoint.Weights.Sum(w => w.LoadedBytes),
             PatchWidth = vision.PatchWidth,
             Grounding = GroundingDialect.Qwen3VL,
             Processor = PatchProcessor.FromCheckpoint(

@@ -73,11 +73,6 @@ public sealed class QwenVL : IVisionLanguageModel
         /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
         public static Config Read(JsonObjectReader json)
         {
-            if (json.Has("quantization_config"))
-            {
-                throw json.Error("quantization_config", "is set; only f32, f16 and bf16 weights can be loaded");
-            }
-
             TextConfig text = ReadText(json);
             JsonObjectReader visual = json.Object("visual");
             return new Config(
@@ -444,8 +439,8 @@ public sealed class QwenVL : IVisionLanguageModel
     public static ModelInfo Describe(Checkpoint checkpoint)
     {
         (VisionConfig vision, TextConfig text, int imageStart) = Config.Read(checkpoint.Config);
-        long all = checkpoint.Tensors.Sum(t => t.Count);
-        long visual = checkpoint.Tensors.Where(t => t.Name.Contains(".visual.")).Sum(t => t.Count);
+        long all = checkpoint.Weights.Sum(w => w.Count);
+        long visual = checkpoint.Weights.Where(w => w.Name.Contains(".visual.")).Sum(w => w.Count);
         return new ModelInfo
         {
             Architecture = Architecture,
@@ -460,7 +455,7 @@ public sealed class QwenVL : IVisionLanguageModel
             VideoToken = -1,
             VisionParameters = visual,
             TextParameters = all - visual,
-            WeightBytes = checkpoint.Tensors.Sum(t => t.Size),
+            WeightBytes = checkpoint.Weights.Sum(w => w.LoadedBytes),
             PatchWidth = vision.PatchWidth,
             Grounding = GroundingDialect.QwenVL,
             Processor = new FixedSizeProcessor(vision.ImageSize, vision.PatchSize, vision.Queries),

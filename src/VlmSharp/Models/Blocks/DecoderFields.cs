@@ -7,11 +7,7 @@ namespace VlmSharp.Models.Blocks;
 static class DecoderFields
 {
     /// <summary>The decoder's part of a config: <c>text_config</c>, or the whole in old files.</summary>
-    /// <exception cref="CheckpointException">The weights are quantised.</exception>
-    public static JsonObjectReader Open(JsonObjectReader top) =>
-        top.Has("quantization_config")
-            ? throw top.Error("quantization_config", "is set; only f32, f16 and bf16 weights can be loaded")
-            : top.OptionalObject("text_config") ?? top;
+    public static JsonObjectReader Open(JsonObjectReader top) => top.OptionalObject("text_config") ?? top;
 
     /// <summary>Heads, their width being <c>head_dim</c> or what divides <c>hidden_size</c> among them.</summary>
     /// <exception cref="CheckpointException">The numbers do not fit each other.</exception>

@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using VlmSharp.Formats;
+using VlmSharp.Formats.Quantized;
 using VlmSharp.Kernels;
 using VlmSharp.Tensors;
 
@@ -7,7 +9,12 @@ namespace VlmSharp.Models.Blocks;
 /// <summary>Takes weights out of a checkpoint, checked against the shapes the config implies, and packs them.</summary>
 public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null)
 {
+    // Rows that one thread decodes at a time, and bytes of a piece that is decoded before it is packed.
+    const int DecodedRows = PackedMatrix.PanelRows;
+    const int DecodedBytes = 32 << 20;
+
     readonly long total = checkpoint.Tensors.Sum(t => t.Count);
+    float[] decoded = [];
     long done;
 
     /// <summary>A vector of weights.</summary>
@@ -15,33 +22,32 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     public Vector Vector(string name, int width) => new(name, Floats(name, width));
 
     /// <summary>A linear map made of one or several tensors <c>[outputs, inputs]</c> with the same input, stacked in their order.</summary>
+    /// <remarks>Layers that the file stores quantised are decoded to f32. Where there is no bias, one of zeros beside a quantised layer is left out.</remarks>
     /// <param name="inputs">Width of the input.</param>
     /// <param name="bias">Whether each has a bias.</param>
     /// <param name="parts">Name without <c>.weight</c>, and outputs.</param>
     public Linear Linear(int inputs, bool bias, params ReadOnlySpan<(string Name, int Outputs)> parts)
     {
         // Every shape is checked before the first byte is allocated.
-        int outputs = 0;
-        ElementType? storage = null;
-        foreach ((string name, int rows) in parts)
+        Part[] found = new Part[parts.Length];
+        for (int i = 0; i < found.Length; i++)
         {
-            ElementType type = checkpoint.Get($"{name}.weight", rows, inputs).Type;
-            storage = storage is null || storage == type ? type : ElementType.F32;
-            outputs = checked(outputs + rows);
+            found[i] = Find(parts[i].Name, parts[i].Outputs, inputs, bias);
         }
 
-        PackedMatrix packed = new(outputs, inputs, storage!.Value);
+        int outputs = checked(found.Sum(part => part.Outputs));
+        PackedMatrix packed = new(outputs, inputs, Storage(found));
         float[] biases = bias ? new float[outputs] : [];
         int row = 0;
-        foreach ((string name, int rows) in parts)
+        foreach (Part part in found)
         {
-            Pack(packed, row, $"{name}.weight", [rows, inputs]);
+            Pack(packed, row, part);
             if (bias)
             {
-                Floats($"{name}.bias", rows).CopyTo(biases.AsSpan(row));
+                Floats($"{part.Name}.bias", part.Outputs).CopyTo(biases.AsSpan(row));
             }
 
-            row += rows;
+            row += part.Outputs;
         }
 
         return new Linear($"{parts[0].Name}.weight", packed, biases);
@@ -58,7 +64,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         }
 
         PackedMatrix packed = new(shape[0], columns, tensor.Type);
-        Pack(packed, 0, name, shape);
+        Pack(packed, 0, tensor);
         return packed;
     }
 
@@ -183,35 +189,76 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     // Of each expert one tensor [outputs, inputs] or several, one below the other.
     PackedMatrix Stack(string name, int count, int inputs, params (string Name, int Outputs)[] parts)
     {
-        ElementType? storage = null;
-        for (int i = 0; i < count; i++)
-        {
-            foreach ((string part, int outputs) in parts)
-            {
-                ElementType type = checkpoint.Get($"{name}.{i}.{part}.weight", outputs, inputs).Type;
-                storage = storage is null || storage == type ? type : ElementType.F32;
-            }
-        }
-
+        Part[] found =
+        [
+            .. Enumerable
+                .Range(0, count)
+                .SelectMany(i => parts.Select(p => Find($"{name}.{i}.{p.Name}", p.Outputs, inputs, bias: false))),
+        ];
         int step = Tensors.Experts.Stacked(parts.Sum(p => p.Outputs));
-        PackedMatrix packed = new(checked(count * step), inputs, storage!.Value);
+        PackedMatrix packed = new(checked(count * step), inputs, Storage(found));
         for (int i = 0; i < count; i++)
         {
             int row = i * step;
-            foreach ((string part, int outputs) in parts)
+            foreach (Part part in found.AsSpan(i * parts.Length, parts.Length))
             {
-                Pack(packed, row, $"{name}.{i}.{part}.weight", [outputs, inputs]);
-                row += outputs;
+                Pack(packed, row, part);
+                row += part.Outputs;
             }
         }
 
         return packed;
     }
 
-    void Pack(PackedMatrix packed, int firstRow, string name, ReadOnlySpan<int> shape)
+    // A matrix [outputs, inputs] as the file has it: its values, or rows that have to be decoded.
+    Part Find(string name, int outputs, int inputs, bool bias)
     {
-        CheckpointTensor tensor = checkpoint.Get(name, shape);
-        int rows = shape[0];
+        IRowSource? quantised = QuantizedLayer.Open(checkpoint, name, outputs, inputs);
+        if (quantised is null)
+        {
+            return new Part(name, outputs, checkpoint.Get($"{name}.weight", outputs, inputs), null);
+        }
+
+        // Some tools write one for every layer.
+        string superfluous = $"{name}.bias";
+        if (!bias && checkpoint.Contains(superfluous))
+        {
+            CheckpointTensor tensor = checkpoint.Get(superfluous, outputs);
+            if (tensor.ToArray().AsSpan().ContainsAnyExcept(0f))
+            {
+                throw new CheckpointException(
+                    checkpoint.Info(superfluous).File,
+                    $"tensor '{superfluous}' is not zero everywhere, but {checkpoint.Architecture} has no bias there"
+                );
+            }
+
+            checkpoint.Ignore(superfluous, "zeros, where the architecture has no bias");
+        }
+
+        return new Part(name, outputs, default, quantised);
+    }
+
+    static ElementType Storage(Part[] parts)
+    {
+        ElementType type = parts[0].Type;
+        return Array.TrueForAll(parts, part => part.Type == type) ? type : ElementType.F32;
+    }
+
+    void Pack(PackedMatrix packed, int firstRow, Part part)
+    {
+        if (part.Decoded is { } rows)
+        {
+            Pack(packed, firstRow, rows);
+        }
+        else
+        {
+            Pack(packed, firstRow, part.Stored);
+        }
+    }
+
+    void Pack(PackedMatrix packed, int firstRow, CheckpointTensor tensor)
+    {
+        int rows = tensor.Shape[0];
         // Pieces keep spans below 2 GiB and the pages of the map that are in use at once few.
         int rowsAtOnce = (int)Math.Max(32, (256L << 20) / (packed.Columns * sizeof(float)) / 32 * 32);
         for (int row = 0; row < rows; row += rowsAtOnce)
@@ -221,6 +268,43 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         }
 
         Count(tensor.Count);
+    }
+
+    void Pack(PackedMatrix packed, int firstRow, IRowSource source)
+    {
+        int columns = source.Columns;
+        int rowsAtOnce = Math.Max(DecodedRows, DecodedBytes / (columns * sizeof(float)) / DecodedRows * DecodedRows);
+        int most = checked(Math.Min(rowsAtOnce, source.Rows) * columns);
+        if (decoded.Length < most)
+        {
+            decoded = GC.AllocateUninitializedArray<float>(most);
+        }
+
+        for (int row = 0; row < source.Rows; row += rowsAtOnce)
+        {
+            int count = Math.Min(rowsAtOnce, source.Rows - row);
+            var body = new DecodeBody(source, row, count, decoded);
+            pool.Run((count + DecodedRows - 1) / DecodedRows, ref body);
+            ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(decoded.AsSpan(0, count * columns));
+            packed.PackRows(firstRow + row, count, bytes, ElementType.F32, pool);
+        }
+
+        Count(source.StoredCount);
+    }
+
+    readonly struct DecodeBody(IRowSource source, int first, int count, float[] values) : IParallelBody
+    {
+        public void Run(int part, int worker)
+        {
+            int row = part * DecodedRows;
+            int rows = Math.Min(DecodedRows, count - row);
+            source.Read(first + row, rows, values.AsSpan(row * source.Columns, rows * source.Columns));
+        }
+    }
+
+    readonly record struct Part(string Name, int Outputs, CheckpointTensor Stored, IRowSource? Decoded)
+    {
+        public ElementType Type => Decoded is null ? Stored.Type : ElementType.F32;
     }
 
     float[] Floats(string name, int width)

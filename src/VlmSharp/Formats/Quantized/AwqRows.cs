@@ -1,0 +1,82 @@
+namespace VlmSharp.Formats.Quantized;
+
+/// <summary>A layer as AutoAWQ's <c>gemm</c> stores it: 4-bit integers, eight neighbouring outputs in a word.</summary>
+sealed class AwqRows : GroupedRows
+{
+    const int PerWord = 8;
+
+    // Nibble of a word that holds output 8c + j: the outputs stand there in the order 0 2 4 6 1 3 5 7.
+    static readonly int[] NibbleOf = [0, 4, 1, 5, 2, 6, 3, 7];
+
+    readonly StoredTensor packed; // [columns, rows / 8]
+
+    AwqRows(
+        StoredTensor weight,
+        int rows,
+        int columns,
+        int groups,
+        float[] scales,
+        float[] zeros,
+        int[] groupOf,
+        long stored
+    )
+        : base(rows, columns, groups, scales, zeros, groupOf, stored) => packed = weight;
+
+    /// <summary>Takes <c>qweight</c>, <c>qzeros</c> and <c>scales</c> of a layer.</summary>
+    /// <exception cref="CheckpointException">One is missing, of another type or of another shape than these sizes imply.</exception>
+    public static AwqRows Open(Checkpoint checkpoint, Quantization how, string name, int rows, int columns)
+    {
+        int group = how.GroupSize < 0 ? columns : how.GroupSize;
+        if (rows % PerWord != 0 || columns % group != 0)
+        {
+            throw new CheckpointException(
+                checkpoint.Info($"{name}.qweight").File,
+                $"tensor {Quote.Name($"{name}.qweight")} stands for {rows} outputs and {columns} inputs; AWQ packs 8 outputs into a word and {group} inputs into a group"
+            );
+        }
+
+        int groups = columns / group;
+        string why = $"{rows} outputs and {columns} inputs as AWQ packs them, in groups of {group}";
+        StoredTensor weight = checkpoint.Stored($"{name}.qweight", SafetensorsType.I32, why, columns, rows / PerWord);
+        StoredTensor zeroWords = checkpoint.Stored($"{name}.qzeros", SafetensorsType.I32, why, groups, rows / PerWord);
+        float[] stored = checkpoint.Get($"{name}.scales", groups, rows).ToArray();
+        float[] scales = new float[stored.Length];
+        float[] zeros = new float[stored.Length];
+        ReadOnlySpan<uint> words = zeroWords.Words;
+        for (int g = 0; g < groups; g++)
+        {
+            for (int o = 0; o < rows; o++)
+            {
+                scales[(o * groups) + g] = stored[(g * rows) + o];
+                uint word = words[((g * rows) + o) / PerWord];
+                zeros[(o * groups) + g] = PackedBits.Integer(word, 4, NibbleOf[o % PerWord]);
+            }
+        }
+
+        int[] groupOf = [.. Enumerable.Range(0, columns).Select(i => i / group)];
+        long count = weight.Info.Count + zeroWords.Info.Count + stored.Length;
+        return new AwqRows(weight, rows, columns, groups, scales, zeros, groupOf, count);
+    }
+
+    /// <inheritdoc/>
+    protected override void Unpack(int first, int count, Span<byte> quants)
+    {
+        ReadOnlySpan<uint> words = packed.Words;
+        int wordsAcross = Rows / PerWord;
+        int firstWord = first / PerWord;
+        int endWord = (first + count + PerWord - 1) / PerWord;
+        for (int i = 0; i < Columns; i++)
+        {
+            for (int c = firstWord; c < endWord; c++)
+            {
+                ulong nibbles = PackedBits.Spread(words[(i * wordsAcross) + c]);
+                int start = Math.Max(first, c * PerWord);
+                int end = Math.Min(first + count, (c + 1) * PerWord);
+                for (int o = start; o < end; o++)
+                {
+                    quants[((o - first) * Columns) + i] = (byte)(nibbles >> (8 * NibbleOf[o - (c * PerWord)]));
+                }
+            }
+        }
+    }
+}
