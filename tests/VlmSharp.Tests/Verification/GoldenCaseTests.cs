@@ -28,6 +28,11 @@ public sealed class GoldenCaseTests
     [InlineData("qwen3-vl")]
     [InlineData("qwen3-vl-tied-bf16")]
     [InlineData("qwen3-vl-moe")]
+    [InlineData("quant/qwen2-vl-awq")]
+    [InlineData("quant/qwen2.5-vl-awq")]
+    [InlineData("quant/qwen2-vl-gptq-int4")]
+    [InlineData("quant/qwen2-vl-gptq-int8")]
+    [InlineData("quant/qwen3-vl-fp8")]
     public void A_whole_case_is_within_tolerance(string name) => Verify(Goldens.Shared($"golden/{name}"));
 
     [Fact]
