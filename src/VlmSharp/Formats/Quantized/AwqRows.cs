@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace VlmSharp.Formats.Quantized;
 
 /// <summary>A layer as AutoAWQ's <c>gemm</c> stores it: 4-bit integers, eight neighbouring outputs in a word.</summary>
@@ -59,22 +61,25 @@ sealed class AwqRows : GroupedRows
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // each layer is decoded once: there is no later call
     protected override void Unpack(int first, int count, Span<byte> quants)
     {
         ReadOnlySpan<uint> words = packed.Words;
+        ReadOnlySpan<int> nibbleOf = NibbleOf;
         int wordsAcross = Rows / PerWord;
-        int firstWord = first / PerWord;
         int endWord = (first + count + PerWord - 1) / PerWord;
-        for (int i = 0; i < Columns; i++)
+        for (int c = first / PerWord; c < endWord; c++)
         {
-            for (int c = firstWord; c < endWord; c++)
+            int start = Math.Max(first, c * PerWord) - (c * PerWord);
+            int end = Math.Min(first + count, (c + 1) * PerWord) - (c * PerWord);
+            Span<byte> column = quants[(((c * PerWord) + start - first) * Columns)..];
+            for (int i = 0; i < Columns; i++)
             {
                 ulong nibbles = PackedBits.Spread(words[(i * wordsAcross) + c]);
-                int start = Math.Max(first, c * PerWord);
-                int end = Math.Min(first + count, (c + 1) * PerWord);
-                for (int o = start; o < end; o++)
+                int at = i;
+                for (int j = start; j < end; j++, at += Columns)
                 {
-                    quants[((o - first) * Columns) + i] = (byte)(nibbles >> (8 * NibbleOf[o - (c * PerWord)]));
+                    column[at] = (byte)(nibbles >> (8 * nibbleOf[j]));
                 }
             }
         }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace VlmSharp.Formats.Quantized;
 
 /// <summary>A layer of 8-bit floats (e4m3fn) with one scale for each block, each row or the whole: W[o, i] = weight * scale.</summary>
@@ -69,6 +71,7 @@ sealed class Fp8Rows : IRowSource
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // each layer is decoded once: there is no later call
     public void Read(int first, int count, Span<float> destination)
     {
         ReadOnlySpan<byte> stored = tensor.Bytes.Slice(first * Columns, count * Columns);

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace VlmSharp.Formats.Quantized;
 
 /// <summary>A layer as AutoGPTQ and gptqmodel store it: integers of 4 or 8 bits, neighbouring inputs of one output in a word.</summary>
@@ -70,6 +72,7 @@ sealed class GptqRows : GroupedRows
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // each layer is decoded once: there is no later call
     protected override void Unpack(int first, int count, Span<byte> quants)
     {
         ReadOnlySpan<uint> words = packed.Words;

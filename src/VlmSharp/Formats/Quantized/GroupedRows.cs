@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
@@ -86,6 +87,7 @@ abstract class GroupedRows : IRowSource
         ArrayPool<byte>.Shared.Return(rented);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // each layer is decoded once: there is no later call
     static void Scale(ReadOnlySpan<byte> quants, float zero, float scale, Span<float> values)
     {
         ref byte from = ref MemoryMarshal.GetReference(quants);

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace VlmSharp.Formats.Quantized;
 
 /// <summary>A layer as bitsandbytes stores it in NF4: indices of 4 bits into a table of 16 values, a scale for each block of the flattened weight.</summary>
@@ -80,6 +82,7 @@ sealed class Nf4Rows : IRowSource
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // each layer is decoded once: there is no later call
     public void Read(int first, int count, Span<float> destination)
     {
         ReadOnlySpan<byte> stored = tensor.Bytes;

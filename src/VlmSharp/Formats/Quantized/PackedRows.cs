@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace VlmSharp.Formats.Quantized;
@@ -88,6 +89,7 @@ sealed class PackedRows : GroupedRows
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // each layer is decoded once: there is no later call
     protected override void Unpack(int first, int count, Span<byte> quants)
     {
         int perWord = 32 / bits;

@@ -9,9 +9,9 @@ namespace VlmSharp.Models.Blocks;
 /// <summary>Takes weights out of a checkpoint, checked against the shapes the config implies, and packs them.</summary>
 public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null)
 {
-    // Rows that one thread decodes at a time, and bytes of a piece that is decoded before it is packed.
+    // Rows that one thread decodes at a time, and how often it does before they are packed: while they are in its cache.
     const int DecodedRows = PackedMatrix.PanelRows;
-    const int DecodedBytes = 32 << 20;
+    const int DecodedTimes = 4;
 
     readonly long total = checkpoint.Tensors.Sum(t => t.Count);
     float[] decoded = [];
@@ -273,7 +273,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     void Pack(PackedMatrix packed, int firstRow, IRowSource source)
     {
         int columns = source.Columns;
-        int rowsAtOnce = Math.Max(DecodedRows, DecodedBytes / (columns * sizeof(float)) / DecodedRows * DecodedRows);
+        int rowsAtOnce = DecodedRows * DecodedTimes * pool.Threads;
         int most = checked(Math.Min(rowsAtOnce, source.Rows) * columns);
         if (decoded.Length < most)
         {
