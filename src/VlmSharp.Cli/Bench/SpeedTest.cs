@@ -68,12 +68,12 @@ sealed class SpeedTest
         this.runs = runs;
         this.onProgress = onProgress;
         ModelInfo info = model.Info;
-        bool bf16 = checkpoint.Tensors.Any(t => t.Type == SafetensorsType.BF16);
+        weightBytes = (double)info.WeightBytes / (info.VisionParameters + info.TextParameters);
+        bool bf16 = weightBytes < 3 && checkpoint.Tensors.Any(t => t.Type == SafetensorsType.BF16);
         weights =
             bf16 ? "bf16"
-            : checkpoint.Tensors.Any(t => t.Type == SafetensorsType.F16) ? "f16"
-            : "f32";
-        weightBytes = (double)info.WeightBytes / (info.VisionParameters + info.TextParameters);
+            : weightBytes < 3 ? "f16"
+            : "f32"; // quantised layers are unpacked to that
         headWeights = (double)info.Vocabulary * info.Hidden;
         bool tied = !checkpoint.Contains("lm_head.weight");
         decoderWeights = info.ActiveTextParameters - (headWeights * (tied ? 1 : 2));
