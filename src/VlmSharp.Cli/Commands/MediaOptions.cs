@@ -279,7 +279,7 @@ sealed class MediaOptions
             }
 
             RgbImage picture = ImageDecoder.DecodeFile(CommonOptions.PictureFile(path));
-            picture = drawn.Length > 0 ? Marks.Draw(picture, drawn) : picture;
+            picture = drawn.Length > 0 ? Marked(picture, drawn) : picture;
             pictures.Add(picture);
             content.Add(new ChatMedia(MediaSource.Image(picture, path), limits));
         }
@@ -316,6 +316,18 @@ sealed class MediaOptions
         }
 
         return new ShownMedia(content, pictures, films);
+    }
+
+    static RgbImage Marked(RgbImage picture, Mark[] marks)
+    {
+        try
+        {
+            return Marks.Draw(picture, marks);
+        }
+        catch (ArgumentException e)
+        {
+            throw new UsageException($"--mark: {e.Message.Replace($" (Parameter '{e.ParamName}')", "")}.");
+        }
     }
 
     static Mark ParseMark(string text)

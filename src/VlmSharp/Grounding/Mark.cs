@@ -1,5 +1,4 @@
 using VlmSharp.Media.Images;
-using VlmSharp.Vision;
 
 namespace VlmSharp.Grounding;
 
@@ -126,7 +125,7 @@ public static class Marks
     /// <summary>Draws marks on a copy of a picture.</summary>
     /// <param name="image">The picture, upright; not changed.</param>
     /// <param name="marks">Later ones over earlier ones; labels over everything.</param>
-    /// <exception cref="VisionException">A mark has no part inside the picture; it is named.</exception>
+    /// <exception cref="ArgumentException">A mark has no part inside the picture; it is named.</exception>
     /// <exception cref="MediaException">libvips is not on the machine, or cannot set text.</exception>
     public static RgbImage Draw(RgbImage image, IReadOnlyList<Mark> marks)
     {
@@ -140,8 +139,9 @@ public static class Marks
             Region box = Bounds(mark, width);
             if (box.X >= image.Width || box.Y >= image.Height || box.X + box.Width <= 0 || box.Y + box.Height <= 0)
             {
-                throw new VisionException(
-                    $"mark \"{mark.Written}\" lies outside the picture of {image.Width} x {image.Height} pixels"
+                throw new ArgumentException(
+                    $"mark \"{mark.Written}\" lies outside the picture of {image.Width} x {image.Height} pixels",
+                    nameof(marks)
                 );
             }
 

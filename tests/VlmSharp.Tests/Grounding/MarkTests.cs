@@ -1,6 +1,5 @@
 using VlmSharp.Grounding;
 using VlmSharp.Media.Images;
-using VlmSharp.Vision;
 using Xunit;
 
 namespace VlmSharp.Tests.Grounding;
@@ -84,7 +83,7 @@ public sealed class MarkTests
     [Fact]
     public void A_mark_wholly_outside_is_refused_by_name()
     {
-        VisionException error = Assert.Throws<VisionException>(() =>
+        ArgumentException error = Assert.Throws<ArgumentException>(() =>
             Marks.Draw(OverlayTests.Grey(64, 48), [Mark.Parse("point 5,5"), Mark.Parse("box 100,5,120,9 red")])
         );
         Assert.Contains("box 100,5,120,9 red", error.Message, StringComparison.Ordinal);
