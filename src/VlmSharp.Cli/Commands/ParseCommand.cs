@@ -237,7 +237,7 @@ static class ParseCommand
             );
             conversation.Clear(); // the picture, too
             MediaPlan plan = answer.Media[0].Plan;
-            return new(answer.Text, answer.Finish, plan.ResizedWidth, plan.ResizedHeight);
+            return new(answer.Content, answer.Finish, plan.ResizedWidth, plan.ResizedHeight);
         }
     }
 

@@ -1,4 +1,5 @@
 using VlmSharp.Engine;
+using VlmSharp.Generation;
 using VlmSharp.Grounding;
 using VlmSharp.Models;
 using VlmSharp.Text;
@@ -26,6 +27,12 @@ public static class AnswerGrounding
         PictureFrame frame
     )
     {
+        if (answer.Reasoning.Length > 0 && !answer.Text.Contains(Thinking.CloseTag, StringComparison.Ordinal))
+        {
+            // Thoughts that the prompt opened and nothing closed: boxes weighed in them are no answer.
+            return new([], GroundingError.Truncated, frame);
+        }
+
         GroundingResult result = GroundingParser.Parse(answer.Text, dialect, frame);
         return answer.LogProbs.Count == 0 ? result : GroundingScores.Attach(result, Spans(tokenizer, answer.LogProbs));
     }
