@@ -1,9 +1,11 @@
 using VlmSharp.Chat;
+using VlmSharp.Engine;
 using VlmSharp.Kernels;
 using VlmSharp.Models;
 using VlmSharp.Tensors;
 using VlmSharp.Testing;
 using VlmSharp.Tests.Engine;
+using VlmSharp.Vision;
 using Xunit;
 
 namespace VlmSharp.Tests.Models;
@@ -57,6 +59,94 @@ public sealed class ReferenceOpsTests
         AssertClose(expected, ours);
     }
 
-    static void AssertClose(float[] expected, float[] actual) =>
-        Near.RelativeToLargest(Tolerance, Array.ConvertAll(expected, v => (double)v), actual);
+    [Theory, MemberData(nameof(Requests))]
+    public void A_whole_request_equals_its_definition(string name, string shape)
+    {
+        using ChatModel chat = TinyModel.Load(name: name, exact: true);
+        AssertRequest(chat, Content(chat, shape));
+    }
+
+    [Theory]
+    [InlineData("qwen-vl")]
+    [InlineData("qwen2-vl")]
+    [InlineData("qwen2.5-vl")]
+    [InlineData("qwen3-vl-tied-bf16")]
+    public void A_whole_request_with_the_head_sizes_of_published_models_equals_its_definition(string name)
+    {
+        using CheckpointCopy copy = TrueHeads.Write(name);
+        using ChatModel chat = ChatModel.Load(copy.Path, threads: 2);
+        (int tower, int decoder) = TrueHeads.Of(name);
+        Assert.Equal(tower, chat.Model.Info.Tower.Width / chat.Model.Info.Tower.Heads);
+        Assert.Equal(decoder, chat.Model.Info.Attention.HeadDim);
+        AssertRequest(chat, Content(chat, "film"));
+    }
+
+    public static MatrixTheoryData<string, string> Requests =>
+        new(TinyModel.Names, ["thin pictures", "many pictures", "film"]);
+
+    static ChatContent[] Content(ChatModel chat, string shape)
+    {
+        Random random = new(shape.Length);
+        ChatText question = new("What is there?");
+        return shape switch
+        {
+            "thin pictures" =>
+            [
+                TinyModel.Picture(1, 1, 150),
+                TinyModel.Picture(2, 190, 1),
+                TinyModel.Shown(chat, 3, frames: 3, width: 97, height: 33),
+                question,
+            ],
+            "many pictures" =>
+            [
+                .. Enumerable.Range(0, 6).Select(i => TinyModel.Picture(i, random.Next(9, 90), random.Next(9, 90))),
+                question,
+            ],
+            _ =>
+            [
+                TinyModel.Shown(chat, 4, frames: 7, random.Next(30, 120), random.Next(30, 120)),
+                TinyModel.Picture(5, random.Next(30, 200), random.Next(30, 200)),
+                question,
+            ],
+        };
+    }
+
+    static void AssertRequest(ChatModel chat, ChatContent[] content)
+    {
+        Prompt prompt = chat.Prompts.Build([ChatMessage.User(content)]);
+        List<Tensor> features = [];
+        foreach (ChatMedia media in prompt.Media)
+        {
+            using PreparedMedia prepared = chat.Model.Info.Processor.Prepare(media.Source, media.Limits, chat.Pool);
+            features.Add(chat.Model.Encode(new ReferenceOps(), prepared.Pixels, [prepared.Plan.Grid]));
+        }
+
+        int count = prompt.Tokens.Length;
+        int[] positions = new int[3 * count];
+        chat.Model.Positions(prompt.Spans, positions);
+        Step step = new();
+        for (int i = 0; i < count; i++)
+        {
+            step.AddRow(prompt.Tokens[i], positions[i], positions[count + i], positions[(2 * count) + i]);
+        }
+
+        step.WantLogits(count - 1);
+        foreach (MediaSpan span in prompt.Spans)
+        {
+            step.AddMedia(span.Start, features[span.Medium].Slice(span.FirstFeature, span.Tokens));
+        }
+
+        int[] pages = [.. Enumerable.Range(0, KvLayout.PagesFor(count))];
+        step.AddSequence(pages, count, count, count);
+        ModelInfo info = chat.Model.Info;
+        using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
+        float[] expected = chat.Model.Forward(new ReferenceOps(), step, cache).ToArray();
+
+        using InferenceEngine engine = new(chat.Model, chat.Ops, count + 1);
+        using Sequence sequence = engine.Start(chat, content);
+        AssertClose(expected, engine.Compute(sequence), 2 * Tolerance); // one after the other: tower and decoder
+    }
+
+    static void AssertClose(float[] expected, float[] actual, double tolerance = Tolerance) =>
+        Near.RelativeToLargest(tolerance, Array.ConvertAll(expected, v => (double)v), actual);
 }
