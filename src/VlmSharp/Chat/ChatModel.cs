@@ -19,7 +19,7 @@ public sealed class ChatModel : IDisposable
         Ops = new CpuOps(pool) { MayRound = !exact };
         // The small files first: an error in one of them should not wait for gigabytes of weights.
         Defaults = checkpoint.Generation;
-        Tokenizer = Tokenizer.Load(checkpoint.Directory);
+        Tokenizer = Tokenizer.Load(checkpoint);
         Template = ReadTemplate(checkpoint, templateFile);
         MemoryPlan.For(ModelRegistry.Describe(checkpoint), 1, 1, []).ThrowIfAbove(MemoryPlan.Available);
         Model = ModelRegistry.Load(checkpoint, pool, progress);
@@ -36,8 +36,8 @@ public sealed class ChatModel : IDisposable
             : new PromptBuilder(Template!, Tokenizer, Model);
     }
 
-    /// <summary>Opens and loads a checkpoint directory.</summary>
-    /// <param name="directory">Published Hugging Face layout.</param>
+    /// <summary>Opens and loads a checkpoint.</summary>
+    /// <param name="path">A directory in the published Hugging Face layout, or the language model of a pair of GGUF files.</param>
     /// <param name="threads">Threads for kernels; all processors where not given.</param>
     /// <param name="progress">Told the share of the weights that is loaded, 0 to 1.</param>
     /// <param name="template">A Jinja file to use in place of the checkpoint's chat template.</param>
@@ -45,21 +45,23 @@ public sealed class ChatModel : IDisposable
     /// Keeps activations in f32 throughout; else those that meet bf16 weights may be rounded to bf16, as the published models do, where
     /// that is faster.
     /// </param>
+    /// <param name="projector">The vision part of a pair of GGUF files; where not given, the only <c>mmproj*.gguf</c> beside the first.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
     /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
     public static ChatModel Load(
-        string directory,
+        string path,
         int? threads = null,
         IProgress<double>? progress = null,
         string? template = null,
-        bool exact = false
+        bool exact = false,
+        string? projector = null
     )
     {
         WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         try
         {
-            using Checkpoint checkpoint = Checkpoint.Open(directory);
+            using Checkpoint checkpoint = Checkpoint.Open(path, projector);
             return new ChatModel(checkpoint, pool, progress, template, exact);
         }
         catch
@@ -95,7 +97,9 @@ public sealed class ChatModel : IDisposable
             ? ChatTemplate.Parse(own, ownFile)
             : throw new CheckpointException(
                 checkpoint.Directory,
-                "no chat template: neither chat_template.jinja, chat_template.json nor one in tokenizer_config.json"
+                checkpoint.Gguf.Count > 0
+                    ? "no chat template: no key 'tokenizer.chat_template'"
+                    : "no chat template: neither chat_template.jinja, chat_template.json nor one in tokenizer_config.json"
             );
     }
 

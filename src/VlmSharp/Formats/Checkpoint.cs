@@ -1,8 +1,12 @@
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Formats.Quantized;
 
 namespace VlmSharp.Formats;
 
-/// <summary>A checkpoint directory as published on Hugging Face: configs read, weights memory-mapped, everything structural checked.</summary>
+/// <summary>
+/// A checkpoint directory as published on Hugging Face, or a pair of GGUF files: configs read, weights memory-mapped, everything structural
+/// checked.
+/// </summary>
 /// <remarks>
 /// <para>Ownership: the checkpoint owns the memory maps. Tensors and spans borrowed from it end with <see cref="Dispose"/>; whoever keeps weights
 /// longer copies or packs them first. The files must not be truncated in place while it is open; see <see cref="Kernels.MappedFile"/>.</para>
@@ -11,7 +15,7 @@ namespace VlmSharp.Formats;
 /// </remarks>
 public sealed class Checkpoint : IDisposable
 {
-    readonly SafetensorsFile[] files;
+    readonly IDisposable[] files;
     readonly string weights;
     readonly Dictionary<string, Weight> tensors = new(StringComparer.Ordinal);
     readonly Dictionary<string, string> ignored = new(StringComparer.Ordinal);
@@ -37,8 +41,9 @@ public sealed class Checkpoint : IDisposable
         Quantization = Quantization.Read(Config, JsonObjectReader.OpenOptional(directory, "quantize_config.json"));
 
         // Last, so that nothing else can fail while the maps are open.
-        (files, weights) = WeightFiles.Open(directory);
-        foreach (SafetensorsFile file in files)
+        (SafetensorsFile[] shards, weights) = WeightFiles.Open(directory);
+        files = shards;
+        foreach (SafetensorsFile file in shards)
         {
             foreach (TensorInfo tensor in file.Tensors)
             {
@@ -56,10 +61,31 @@ public sealed class Checkpoint : IDisposable
         ];
     }
 
-    /// <summary>The directory, as it was given.</summary>
+    Checkpoint(GgufModel model)
+    {
+        Directory = model.File.FullPath;
+        Gguf = [model.File, model.Projector];
+        files = [model.File, model.Projector];
+        weights = $"{model.File.Name} with {model.Projector.Name}";
+        (Config, Architecture, Generation) = (model.Config, model.Architecture, model.Generation);
+        (processorFile, videoProcessorFile) = (model.Processor, model.VideoProcessor);
+        (ChatTemplate, ChatTemplateFile) = (model.ChatTemplate, model.File.Name);
+        foreach ((TensorInfo info, GgufWeight weight) in model.Weights)
+        {
+            tensors.Add(info.Name, new Weight(weight, info));
+        }
+
+        Tensors = [.. tensors.Values.Select(weight => weight.Info)];
+        Weights = [.. Tensors.Select(tensor => new WeightSize(tensor.Name, tensor.Count, tensor.Size))];
+    }
+
+    /// <summary>The directory, as it was given; the language model's file where the checkpoint is a pair of GGUF files.</summary>
     public string Directory { get; }
 
-    /// <summary><c>config.json</c>; the model reads its own part.</summary>
+    /// <summary>The language model and its projector where the checkpoint is a pair of GGUF files, otherwise empty.</summary>
+    public IReadOnlyList<GgufFile> Gguf { get; } = [];
+
+    /// <summary><c>config.json</c>, or what the metadata of GGUF files would be there; the model reads its own part.</summary>
     public JsonObjectReader Config { get; }
 
     /// <summary>The class that wrote the checkpoint: <c>architectures[0]</c> of the config, such as <c>Qwen2VLForConditionalGeneration</c>.</summary>
@@ -91,20 +117,28 @@ public sealed class Checkpoint : IDisposable
     /// <summary>What each tensor stands for once it is loaded; packed weights are counted one by one.</summary>
     public IReadOnlyList<WeightSize> Weights { get; }
 
-    /// <summary>All tensors of all files.</summary>
+    /// <summary>All tensors of all files, under their published names; sizes and types are those they are read as.</summary>
     public IReadOnlyCollection<TensorInfo> Tensors { get; }
 
     /// <summary>Tensors that the model left out on purpose, with its reasons.</summary>
     public IReadOnlyDictionary<string, string> Ignored => ignored;
 
-    /// <summary>Opens a directory: reads the configs and the chat template, maps the weights and checks their headers.</summary>
+    /// <summary>Opens a checkpoint: reads the configs and the chat template, maps the weights and checks their headers.</summary>
+    /// <param name="path">A directory, or the language model of a pair of GGUF files.</param>
+    /// <param name="projector">The other file of the pair; where not given, the only <c>mmproj*.gguf</c> beside the first.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, or contradicts itself or another one.</exception>
-    public static Checkpoint Open(string directory)
+    public static Checkpoint Open(string path, string? projector = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(directory);
-        return System.IO.Directory.Exists(directory)
-            ? new Checkpoint(directory)
-            : throw new CheckpointException(directory, "there is no such directory");
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (GgufModel.IsFile(path))
+        {
+            return new Checkpoint(GgufModel.Open(path, projector));
+        }
+
+        return projector is not null
+                ? throw new CheckpointException(projector, $"belongs to a language model in GGUF, {path} is none")
+            : System.IO.Directory.Exists(path) ? new Checkpoint(path)
+            : throw new CheckpointException(path, "there is no such directory");
     }
 
     /// <summary>Whether there is a tensor of this name.</summary>
@@ -122,7 +156,7 @@ public sealed class Checkpoint : IDisposable
         {
             throw new CheckpointException(
                 weight.Info.File,
-                $"tensor '{name}' has shape {TensorInfo.Text(weight.Info.Shape)}, config.json asks for {TensorInfo.Text(shape)}"
+                $"tensor '{name}' has shape {TensorInfo.Text(weight.Info.Shape)}, {Config.File} asks for {TensorInfo.Text(shape)}"
             );
         }
 
@@ -179,7 +213,7 @@ public sealed class Checkpoint : IDisposable
             );
             throw new CheckpointException(
                 unused[0].File,
-                $"{unused.Length} of {tensors.Count} tensors have no place in {Architecture} as config.json describes it: {names}{(unused.Length > 4 ? ", ..." : "")}"
+                $"{unused.Length} of {tensors.Count} tensors have no place in {Architecture} as {Config.File} describes it: {names}{(unused.Length > 4 ? ", ..." : "")}"
             );
         }
     }
@@ -230,9 +264,9 @@ public sealed class Checkpoint : IDisposable
         return row[b.Length];
     }
 
-    sealed class Weight(SafetensorsFile file, TensorInfo info)
+    sealed class Weight(ITensorBytes file, TensorInfo info)
     {
-        public SafetensorsFile File => file;
+        public ITensorBytes File => file;
 
         public TensorInfo Info => info;
 

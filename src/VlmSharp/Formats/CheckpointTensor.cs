@@ -3,17 +3,17 @@ using VlmSharp.Kernels;
 
 namespace VlmSharp.Formats;
 
-/// <summary>A weight, or some rows of one, as it lies in the mapped file: F32, F16 or BF16, row-major.</summary>
+/// <summary>A weight, or some rows of one: F32, F16 or BF16, row-major, as it lies in the mapped file or is unpacked from it.</summary>
 /// <remarks>Borrows the file's mapping: usable until the <see cref="Checkpoint"/> or <see cref="SafetensorsFile"/> is disposed.</remarks>
 public readonly struct CheckpointTensor
 {
-    readonly SafetensorsFile file;
+    readonly ITensorBytes file;
     readonly long offset;
 
-    internal CheckpointTensor(SafetensorsFile file, TensorInfo info)
+    internal CheckpointTensor(ITensorBytes file, TensorInfo info)
         : this(file, info.Name, ElementTypeOf(info), info.Shape, info.Offset) { }
 
-    CheckpointTensor(SafetensorsFile file, string name, ElementType type, int[] shape, long offset)
+    CheckpointTensor(ITensorBytes file, string name, ElementType type, int[] shape, long offset)
     {
         this.file = file;
         this.offset = offset;
@@ -39,7 +39,7 @@ public readonly struct CheckpointTensor
     /// <summary>Number of elements.</summary>
     public long Count { get; }
 
-    /// <summary>The elements' bytes, little endian, with no alignment promised.</summary>
+    /// <summary>The elements' bytes, little endian, with no alignment promised. Those of packed weights are unpacked at each call.</summary>
     /// <exception cref="CheckpointException">There are more than 2 GiB of them: take <see cref="Rows"/>.</exception>
     /// <exception cref="ObjectDisposedException">The file was disposed.</exception>
     public ReadOnlySpan<byte> Bytes => file.Slice(Name, offset, Count * Type.Size());

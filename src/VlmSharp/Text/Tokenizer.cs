@@ -45,6 +45,11 @@ public sealed class Tokenizer
     /// </exception>
     public static Tokenizer Load(string directory) => new(TokenizerFiles.Read(directory));
 
+    /// <summary>Reads the tokenizer of an open checkpoint: the files of its directory, or the metadata of its GGUF file.</summary>
+    /// <exception cref="Formats.CheckpointException">As for <see cref="Load(string)"/>.</exception>
+    public static Tokenizer Load(Formats.Checkpoint checkpoint) =>
+        checkpoint.Gguf is [var file, ..] ? new(GgufTokenizer.Read(file)) : Load(checkpoint.Directory);
+
     /// <summary>The highest id of a token, plus one. The model's vocabulary may be larger.</summary>
     public int VocabularySize => vocabulary.Size;
 

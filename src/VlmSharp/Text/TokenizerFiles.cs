@@ -27,7 +27,7 @@ static class TokenizerFiles
         "mask_token",
     ];
 
-    /// <inheritdoc cref="Tokenizer.Load"/>
+    /// <inheritdoc cref="Tokenizer.Load(string)"/>
     public static TokenizerDefinition Read(string directory)
     {
         string json = Path.Combine(directory, "tokenizer.json");

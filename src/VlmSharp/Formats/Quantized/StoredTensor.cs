@@ -5,10 +5,10 @@ namespace VlmSharp.Formats.Quantized;
 /// <summary>A tensor of any element type as it lies in the mapped file, its type and shape checked.</summary>
 sealed class StoredTensor
 {
-    readonly SafetensorsFile file;
+    readonly ITensorBytes file;
 
     /// <exception cref="CheckpointException">It is larger than a span.</exception>
-    public StoredTensor(SafetensorsFile file, TensorInfo info)
+    public StoredTensor(ITensorBytes file, TensorInfo info)
     {
         this.file = file;
         Info = info;
