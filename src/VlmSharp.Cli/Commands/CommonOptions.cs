@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
 using System.Text.Json;
@@ -14,8 +15,20 @@ namespace VlmSharp.Cli.Commands;
 /// <summary>Arguments and options that several commands share.</summary>
 sealed class CommonOptions
 {
-    public Argument<DirectoryInfo> Model { get; } =
-        Directory("MODEL", "A checkpoint directory in Hugging Face layout.");
+    public Argument<FileSystemInfo> Model { get; } =
+        new("MODEL")
+        {
+            Description =
+                "A checkpoint directory in Hugging Face layout, or the language model of a pair of GGUF files.",
+            CustomParser = ModelPath,
+        };
+
+    public Option<FileInfo?> Projector { get; } =
+        new("--mmproj")
+        {
+            Description = "The vision part of a pair of GGUF files (default: the only mmproj*.gguf beside MODEL).",
+            HelpName = "FILE",
+        };
 
     public Option<int?> Threads { get; } =
         Number<int>("--threads", "N", "Threads to compute on (default: one for each processor).");
@@ -99,6 +112,7 @@ sealed class CommonOptions
     public void AddModelTo(Command command)
     {
         command.Arguments.Add(Model);
+        command.Options.Add(Projector);
         command.Options.Add(Threads);
     }
 
@@ -211,14 +225,15 @@ sealed class CommonOptions
     public ChatModel Load(ParseResult parsed, ProgressLine progress) =>
         Load(parsed, parsed.GetRequiredValue(Model), progress);
 
-    /// <summary>Loads the model of a directory, with a line of progress.</summary>
-    public ChatModel Load(ParseResult parsed, DirectoryInfo directory, ProgressLine progress)
+    /// <summary>Loads a model from where it lies, with a line of progress.</summary>
+    public ChatModel Load(ParseResult parsed, FileSystemInfo model, ProgressLine progress)
     {
         int? threads = ThreadCount(parsed);
         ChatModel chat = ChatModel.Load(
-            directory.FullName,
+            model.FullName,
             threads,
-            new Progress(share => progress.Report($"Loading {directory.Name}", $"{share:P0}")),
+            new Progress(share => progress.Report($"Loading {model.Name}", $"{share:P0}")),
+            projector: parsed.GetValue(Projector)?.FullName,
             exact: parsed.GetValue(Exact)
         );
         progress.Clear();
@@ -294,6 +309,18 @@ sealed class CommonOptions
         {
             throw new UsageException($"{path}: {e.Message}");
         }
+    }
+
+    /// <summary>Reads what names a model: a directory or a file.</summary>
+    public static FileSystemInfo? ModelPath(ArgumentResult result)
+    {
+        if (result.Tokens[0].Value is { Length: > 0 } path)
+        {
+            return File.Exists(path) ? new FileInfo(path) : new DirectoryInfo(path);
+        }
+
+        result.AddError("MODEL is empty, expected a directory or a .gguf file.");
+        return null;
     }
 
     /// <summary>An argument that names a directory.</summary>

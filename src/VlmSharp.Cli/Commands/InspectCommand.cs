@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Spectre.Console;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
@@ -40,10 +41,26 @@ static class InspectCommand
     {
         int threads = common.ThreadCount(parsed) ?? Environment.ProcessorCount;
         PixelLimits limits = common.Limits(parsed);
-        string directory = parsed.GetRequiredValue(common.Model).FullName;
-        using Checkpoint checkpoint = Checkpoint.Open(directory);
+        string path = parsed.GetRequiredValue(common.Model).FullName;
+        if (path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) && File.Exists(path))
+        {
+            // Files of other models, and projectors alone, can be looked at too.
+            using GgufFile file = GgufFile.Open(path);
+            GgufSummary.Write(file);
+            if (file.Architecture is not ("qwen2vl" or "qwen3vl" or "qwen3vlmoe"))
+            {
+                return 0;
+            }
+        }
+
+        using Checkpoint checkpoint = Checkpoint.Open(path, parsed.GetValue(common.Projector)?.FullName);
+        if (checkpoint.Gguf is [_, var projector])
+        {
+            GgufSummary.Write(projector);
+        }
+
         ModelInfo model = ModelRegistry.Describe(checkpoint);
-        Tokenizer tokenizer = Tokenizer.Load(directory);
+        Tokenizer tokenizer = Tokenizer.Load(checkpoint);
 
         Table table = NewTable();
         AttentionShape heads = model.Attention;
@@ -158,8 +175,9 @@ static class InspectCommand
         return best;
     }
 
-    static Table NewTable() =>
+    internal static Table NewTable() =>
         new Table().HideHeaders().Border(TableBorder.None).AddColumn(new TableColumn("").NoWrap()).AddColumn("");
 
-    static void Row(Table table, string name, string value) => table.AddRow(Markup.Escape(name), Markup.Escape(value));
+    internal static void Row(Table table, string name, string value) =>
+        table.AddRow(Markup.Escape(name), Markup.Escape(value));
 }

@@ -20,11 +20,12 @@ static class ParseCommand
     {
         CommonOptions common = new();
         Argument<string> file = new("FILE") { Description = "A PDF, a TIFF or a picture." };
-        Option<DirectoryInfo> model = new("--model")
+        Option<FileSystemInfo> model = new("--model")
         {
-            Description = "A checkpoint directory in Hugging Face layout.",
-            HelpName = "DIR",
+            Description = common.Model.Description,
+            HelpName = "MODEL",
             Required = true,
+            CustomParser = CommonOptions.ModelPath,
         };
         Option<DocumentFormat> format = new("--to")
         {
@@ -71,7 +72,10 @@ static class ParseCommand
         common.MaxTokens.Description = "Longest answer about a page in tokens (default: what the context holds).";
         Command command = new("parse", "Turn a document into HTML, Markdown or JSON, page by page.");
         command.Arguments.Add(file);
-        foreach (Option option in (Option[])[model, format, pages, dpi, output, overlay, password, common.Threads])
+        foreach (
+            Option option in (Option[])
+                [model, format, pages, dpi, output, overlay, password, common.Projector, common.Threads]
+        )
         {
             command.Options.Add(option);
         }
@@ -106,7 +110,7 @@ static class ParseCommand
 
     sealed record Options(
         string File,
-        DirectoryInfo Model,
+        FileSystemInfo Model,
         DocumentFormat Format,
         PageSelection Pages,
         double Dpi,
