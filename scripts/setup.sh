@@ -11,7 +11,8 @@ if ! need dotnet; then
   exit 1
 fi
 
-have_library() { ldconfig -p 2> /dev/null | grep -q "$1"; }
+# Not grep -q: it would end before ldconfig has written all, which pipefail takes for a failure.
+have_library() { ldconfig -p 2> /dev/null | grep "$1" > /dev/null; }
 
 # provide WHAT COMMAND: installs it where that may be done, or says how.
 provide() {

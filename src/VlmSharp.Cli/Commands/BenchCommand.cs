@@ -131,18 +131,26 @@ sealed class BenchCommand
             );
         }
 
+        progress.Report("Measuring", "limits of the machine");
+        Limits limits = new(MachineLimits.Stream(pool), MachineLimits.MultiplyAdd(pool), MachineLimits.Bf16Dot(pool));
         progress.Clear();
         if (parsed.GetValue(json))
         {
-            WriteJson(results, name ?? directory);
+            WriteJson(results, limits, name ?? directory);
         }
         else
         {
-            WriteTable(results);
+            WriteTable(results, limits);
         }
 
         return 0;
     }
+
+    /// <summary>What the machine can do at best, all threads together.</summary>
+    /// <param name="Stream">Bytes read per second.</param>
+    /// <param name="MultiplyAdd">f32 operations per second.</param>
+    /// <param name="Bf16Dot">bf16 operations per second; 0 where there are none.</param>
+    sealed record Limits(double Stream, double MultiplyAdd, double Bf16Dot);
 
     static RandomCheckpoint Write(string name, ProgressLine progress)
     {
@@ -154,7 +162,7 @@ sealed class BenchCommand
         return new RandomCheckpoint(found, share => progress.Report("Writing random weights", $"{share:P0}"));
     }
 
-    static void WriteTable(List<SpeedResult> results)
+    static void WriteTable(List<SpeedResult> results, Limits limits)
     {
         Table table = new Table().AddColumns(
             "",
@@ -186,11 +194,17 @@ sealed class BenchCommand
 
         Terminal.Out.Write(table);
         Terminal.Out.WriteLine(Machine());
+        Terminal.Out.WriteLine(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"limits: stream {limits.Stream / 1e9:f1} GB/s, fma {limits.MultiplyAdd / 1e9:f0} GFLOP/s, bf16dot {limits.Bf16Dot / 1e9:f0} GFLOP/s"
+            )
+        );
     }
 
     static string Text(IFormattable number) => number.ToString(null, CultureInfo.InvariantCulture);
 
-    static void WriteJson(List<SpeedResult> results, string model)
+    static void WriteJson(List<SpeedResult> results, Limits limits, string model)
     {
         using (Stream output = Console.OpenStandardOutput())
         using (Utf8JsonWriter writer = new(output, new() { Indented = true }))
@@ -198,6 +212,11 @@ sealed class BenchCommand
             writer.WriteStartObject();
             writer.WriteString("machine", Machine());
             writer.WriteString("model", model);
+            writer.WriteStartObject("limits");
+            writer.WriteNumber("stream_gb_per_second", Math.Round(limits.Stream / 1e9, 2));
+            writer.WriteNumber("fma_gflops", Math.Round(limits.MultiplyAdd / 1e9, 1));
+            writer.WriteNumber("bf16dot_gflops", Math.Round(limits.Bf16Dot / 1e9, 1));
+            writer.WriteEndObject();
             writer.WriteStartArray("results");
             foreach (SpeedResult result in results)
             {
