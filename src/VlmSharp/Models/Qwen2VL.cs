@@ -164,17 +164,14 @@ public sealed class Qwen2VL : IVisionLanguageModel
         string visual = nested ? "model.visual" : "visual";
 
         // The 3-D convolution does not overlap, so it is a matrix product over the flattened patch.
-        patchEmbedding = new Linear(
-            $"{visual}.patch_embed.proj.weight",
-            weights.Matrix(
-                $"{visual}.patch_embed.proj.weight",
-                vision.Width,
-                3,
-                vision.TemporalPatchSize,
-                vision.PatchSize,
-                vision.PatchSize
-            ),
-            []
+        patchEmbedding = weights.Convolution(
+            $"{visual}.patch_embed.proj",
+            bias: false,
+            vision.Width,
+            3,
+            vision.TemporalPatchSize,
+            vision.PatchSize,
+            vision.PatchSize
         );
         tower = new VisionBlock[vision.Depth];
         for (int i = 0; i < tower.Length; i++)

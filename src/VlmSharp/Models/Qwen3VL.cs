@@ -285,6 +285,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
         // The 3-D convolution does not overlap, so it is a matrix product over the flattened patch.
         patchEmbedding = weights.Convolution(
             $"{visual}.patch_embed.proj",
+            bias: true,
             vision.Width,
             3,
             vision.TemporalPatchSize,

@@ -376,10 +376,13 @@ public sealed class QwenVL : IVisionLanguageModel
 
         const string visual = "transformer.visual";
         // The convolution does not overlap, so it is a matrix product over the flattened patch.
-        patchEmbedding = new Linear(
-            $"{visual}.conv1.weight",
-            weights.Matrix($"{visual}.conv1.weight", vision.Width, 3, vision.PatchSize, vision.PatchSize),
-            []
+        patchEmbedding = weights.Convolution(
+            $"{visual}.conv1",
+            bias: false,
+            vision.Width,
+            3,
+            vision.PatchSize,
+            vision.PatchSize
         );
         patchPositions = BicubicTable.Resize(
             weights.Table($"{visual}.positional_embedding", PositionSide * PositionSide, vision.Width),
@@ -412,16 +415,7 @@ public sealed class QwenVL : IVisionLanguageModel
         }
 
         finalNorm = weights.Vector("transformer.ln_f.weight", text.Hidden);
-        if (text.TiedHead)
-        {
-            head = new Linear("transformer.wte.weight", embedding, []);
-            checkpoint.Ignore("lm_head.weight", "the config ties the head to the embedding");
-        }
-        else
-        {
-            head = weights.Linear(text.Hidden, bias: false, ("lm_head", text.Vocabulary));
-        }
-
+        head = weights.Head("transformer.wte.weight", embedding, text.TiedHead);
         checkpoint.ThrowIfUnused();
 
         int dimensions = text.Attention.HeadDim;

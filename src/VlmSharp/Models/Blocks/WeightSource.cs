@@ -123,11 +123,12 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         return values;
     }
 
-    /// <summary>A convolution whose windows do not overlap, with a bias: a linear map of the flattened window.</summary>
+    /// <summary>A convolution whose windows do not overlap: a linear map of the flattened window.</summary>
     /// <param name="name">Name without <c>.weight</c> and <c>.bias</c>.</param>
+    /// <param name="bias">Whether it has a bias.</param>
     /// <param name="shape">[outputs, channels, ...]</param>
-    public Linear Convolution(string name, params ReadOnlySpan<int> shape) =>
-        new($"{name}.weight", Matrix($"{name}.weight", shape), Floats($"{name}.bias", shape[0]));
+    public Linear Convolution(string name, bool bias, params ReadOnlySpan<int> shape) =>
+        new($"{name}.weight", Matrix($"{name}.weight", shape), bias ? Floats($"{name}.bias", shape[0]) : []);
 
     /// <summary>A table <c>[rows, width]</c> to look rows up in.</summary>
     public LookupTable Lookup(string name, int rows, int width) => new(name, Table(name, rows, width), width);
