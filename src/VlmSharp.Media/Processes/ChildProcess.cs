@@ -34,6 +34,7 @@ public sealed partial class ChildProcess : IDisposable
     readonly CancellationToken cancellation;
     readonly CancellationTokenSource stop;
     readonly CancellationTokenRegistration stopRegistration;
+    readonly long started = Stopwatch.GetTimestamp();
     readonly Tail errorTail = new(ErrorBytes);
     readonly Task errors;
     readonly OutputStream output;
@@ -275,7 +276,8 @@ public sealed partial class ChildProcess : IDisposable
     void ThrowIfStopped()
     {
         cancellation.ThrowIfCancellationRequested();
-        if (stop.IsCancellationRequested)
+        // The clock decides, not the timer: that may be late on a busy machine.
+        if (stop.IsCancellationRequested || Stopwatch.GetElapsedTime(started) > limits.Time)
         {
             throw new MediaException(
                 name,
