@@ -24,40 +24,25 @@ internal static unsafe partial class ExecutableMemory
             return VirtualProtect(page, size, ExecuteRead, out _) != 0 ? page : null;
         }
 
-        void* mapped = mmap(null, size, ProtRead | ProtWrite, MapPrivate | MapAnonymous, -1, 0);
-        if (mapped == MapFailed)
+        void* pages = Posix.Allocate(size);
+        if (pages is null)
         {
             return null;
         }
 
-        code.CopyTo(new Span<byte>(mapped, code.Length));
-        if (mprotect(mapped, size, ProtRead | ProtExec) != 0)
+        code.CopyTo(new Span<byte>(pages, code.Length));
+        if (!Posix.Protect(pages, size, Posix.ProtRead | Posix.ProtExec))
         {
-            _ = munmap(mapped, size);
+            Posix.Free(pages, size);
             return null;
         }
 
-        return mapped;
+        return pages;
     }
 
-    const int ProtRead = 1;
-    const int ProtWrite = 2;
-    const int ProtExec = 4;
-    const int MapPrivate = 2;
-    static readonly int MapAnonymous = OperatingSystem.IsMacOS() ? 0x1000 : 0x20;
-    static readonly void* MapFailed = (void*)-1;
     const uint AllocateAndReserve = 0x3000;
     const uint ReadWrite = 4;
     const uint ExecuteRead = 0x20;
-
-    [LibraryImport("libc")]
-    private static partial void* mmap(void* address, nuint length, int protection, int flags, int file, nint offset);
-
-    [LibraryImport("libc")]
-    private static partial int mprotect(void* address, nuint length, int protection);
-
-    [LibraryImport("libc")]
-    private static partial int munmap(void* address, nuint length);
 
     [LibraryImport("kernel32")]
     private static partial void* VirtualAlloc(void* address, nuint size, uint type, uint protection);

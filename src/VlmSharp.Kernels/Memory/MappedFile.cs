@@ -74,6 +74,15 @@ public sealed unsafe class MappedFile : IDisposable
         return new ReadOnlySpan<byte>(data + offset, count);
     }
 
+    /// <summary>Gives back the memory of the pages that were read; spans stay valid, reading them again fetches the pages again.</summary>
+    /// <remarks>While weights are packed, pages of the file that nobody needs any more would otherwise count as memory of the process.</remarks>
+    /// <exception cref="ObjectDisposedException">The file was disposed.</exception>
+    public void ReleasePages()
+    {
+        ObjectDisposedException.ThrowIf(data == null, this);
+        Posix.ReleaseFilePages(data, (nuint)Length);
+    }
+
     /// <summary>Unmaps and closes the file.</summary>
     public void Dispose()
     {

@@ -15,7 +15,7 @@ namespace VlmSharp.Formats;
 /// </remarks>
 public sealed class Checkpoint : IDisposable
 {
-    readonly IDisposable[] files;
+    readonly ICheckpointFile[] files;
     readonly string weights;
     readonly Dictionary<string, Weight> tensors = new(StringComparer.Ordinal);
     readonly Dictionary<string, string> ignored = new(StringComparer.Ordinal);
@@ -217,6 +217,10 @@ public sealed class Checkpoint : IDisposable
             );
         }
     }
+
+    /// <summary>Gives back the memory of what was read of the maps so far. Tensors stay usable: reading them again fetches the pages again.</summary>
+    /// <remarks>Called while weights are packed, so that a model takes little more memory while it is loaded than afterwards.</remarks>
+    public void ReleasePages() => Array.ForEach(files, static file => file.ReleasePages());
 
     /// <summary>Unmaps the weights. Tensors and spans borrowed from the checkpoint must not be used any more.</summary>
     public void Dispose() => Array.ForEach(files, static file => file.Dispose());

@@ -9,7 +9,7 @@ namespace VlmSharp.Formats;
 /// The file owns the mapping; spans and <see cref="CheckpointTensor"/>s borrow it and end with <see cref="Dispose"/>. See
 /// <see cref="MappedFile"/> for what happens to a file that is changed while it is mapped.
 /// </remarks>
-public sealed class SafetensorsFile : ITensorBytes, IDisposable
+public sealed class SafetensorsFile : ITensorBytes, ICheckpointFile
 {
     readonly MappedFile map;
     readonly Dictionary<string, TensorInfo> tensors;
@@ -117,6 +117,8 @@ public sealed class SafetensorsFile : ITensorBytes, IDisposable
 
     /// <summary>Unmaps the file. Spans and tensors of it must not be used any more.</summary>
     public void Dispose() => map.Dispose();
+
+    void ICheckpointFile.ReleasePages() => map.ReleasePages();
 
     ReadOnlySpan<byte> ITensorBytes.Slice(string tensor, long offset, long size) => Slice(tensor, offset, size);
 

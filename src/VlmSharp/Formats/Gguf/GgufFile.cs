@@ -10,7 +10,7 @@ namespace VlmSharp.Formats.Gguf;
 /// <see cref="Dispose"/>. See <see cref="MappedFile"/> for what happens to a file that is changed while it is mapped. Source: the
 /// GGUF specification of the ggml project.
 /// </remarks>
-public sealed class GgufFile : IDisposable
+public sealed class GgufFile : ICheckpointFile
 {
     /// <summary>Longer lists are left out of <see cref="Keys"/>: they are vocabularies.</summary>
     const int LongList = 4096;
@@ -102,6 +102,8 @@ public sealed class GgufFile : IDisposable
 
     /// <summary>Unmaps the file. Spans, values and tensors of it must not be used any more.</summary>
     public void Dispose() => map.Dispose();
+
+    void ICheckpointFile.ReleasePages() => map.ReleasePages();
 
     internal CheckpointException Error(string key, string message) => new(Name, $"key {Quote.Name(key)} {message}");
 

@@ -13,9 +13,15 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     const int DecodedRows = PackedMatrix.PanelRows;
     const int DecodedTimes = 4;
 
+    // Bytes of f32 that are packed at a time, and weights after which the pages they came from are given back: what loading takes
+    // beyond the packed weights.
+    const long PieceBytes = 64 << 20;
+    const long ReleaseAfter = 16 << 20;
+
     readonly long total = checkpoint.Tensors.Sum(t => t.Count);
     float[] decoded = [];
     long done;
+    long released;
 
     /// <summary>A vector of weights.</summary>
     /// <exception cref="CheckpointException">It is missing or of another shape.</exception>
@@ -260,15 +266,13 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     void Pack(PackedMatrix packed, int firstRow, CheckpointTensor tensor)
     {
         int rows = tensor.Shape[0];
-        // Pieces keep spans below 2 GiB and the pages of the map that are in use at once few.
-        int rowsAtOnce = (int)Math.Max(32, (256L << 20) / (packed.Columns * sizeof(float)) / 32 * 32);
+        int rowsAtOnce = (int)Math.Max(32, PieceBytes / (Math.Max(packed.Columns, 1) * sizeof(float)) / 32 * 32);
         for (int row = 0; row < rows; row += rowsAtOnce)
         {
-            int count = Math.Min(rowsAtOnce, rows - row);
-            packed.PackRows(firstRow + row, count, tensor.Rows(row, count).Bytes, tensor.Type, pool);
+            CheckpointTensor piece = tensor.Rows(row, Math.Min(rowsAtOnce, rows - row));
+            packed.PackRows(firstRow + row, piece.Shape[0], piece.Bytes, tensor.Type, pool);
+            Count(piece.Count);
         }
-
-        Count(tensor.Count);
     }
 
     void Pack(PackedMatrix packed, int firstRow, IRowSource source)
@@ -329,6 +333,12 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     void Count(long weights)
     {
         done += weights;
+        if (done - released >= ReleaseAfter)
+        {
+            checkpoint.ReleasePages();
+            released = done;
+        }
+
         progress?.Report(total == 0 ? 1 : (double)done / total);
     }
 }

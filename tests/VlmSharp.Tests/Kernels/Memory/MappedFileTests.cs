@@ -36,11 +36,23 @@ public sealed class MappedFileTests : IDisposable
     }
 
     [Fact]
+    public void Released_pages_are_read_again()
+    {
+        byte[] bytes = [.. Enumerable.Range(0, 100_000).Select(i => (byte)(i * 7))];
+        using MappedFile file = MappedFile.Open(directory.Write("a", bytes));
+        ReadOnlySpan<byte> slice = file.Slice(5000, 90_000);
+        Assert.Equal(bytes[5000], slice[0]);
+        file.ReleasePages();
+        Assert.Equal(bytes[5000..95_000], slice.ToArray());
+    }
+
+    [Fact]
     public void After_dispose_nothing_is_read()
     {
         MappedFile file = MappedFile.Open(directory.Write("a", new byte[10]));
         file.Dispose();
         file.Dispose();
+        Assert.Throws<ObjectDisposedException>(file.ReleasePages);
         Assert.Throws<ObjectDisposedException>(() => file.Slice(0, 1).Length);
     }
 
