@@ -35,7 +35,7 @@ static class ShapeTensors
             ]);
         }
 
-        return all.Concat(Decoder(config.Text));
+        return all.Concat(Decoder("model", config.Text));
     }
 
     /// <summary>Qwen2.5-VL.</summary>
@@ -68,16 +68,14 @@ static class ShapeTensors
             ]);
         }
 
-        return all.Concat(Decoder(config.Text));
+        return all.Concat(Decoder("model", config.Text));
     }
 
     /// <summary>Qwen3-VL without experts.</summary>
     public static IEnumerable<(string Name, int[] Shape)> Of(Qwen3VL.Config config)
     {
         const string visual = "model.visual";
-        const string decoder = "model.language_model";
         Qwen3VL.VisionConfig vision = config.Vision;
-        Qwen3Decoder.Sizes text = config.Text;
         int width = vision.Width;
         int merged = width * vision.MergedPatches;
         List<(string, int[])> all =
@@ -88,8 +86,6 @@ static class ShapeTensors
             ),
             ($"{visual}.pos_embed.weight", [vision.TableSide * vision.TableSide, width]),
             .. Merger($"{visual}.merger", width),
-            ($"{decoder}.embed_tokens.weight", [text.Vocabulary, text.Hidden]),
-            ($"{decoder}.norm.weight", [text.Hidden]),
         ];
         for (int k = 0; k < vision.DeepStack.Length; k++)
         {
@@ -109,56 +105,47 @@ static class ShapeTensors
             ]);
         }
 
-        int queries = text.Attention.Heads * text.Attention.HeadDim;
-        int keys = text.Attention.KvHeads * text.Attention.HeadDim;
-        for (int i = 0; i < text.Layers; i++)
-        {
-            string layer = $"{decoder}.layers.{i}";
-            all.AddRange([
-                .. Layer(layer, text.Hidden, text.MlpWidth),
-                ($"{layer}.self_attn.q_proj.weight", [queries, text.Hidden]),
-                ($"{layer}.self_attn.k_proj.weight", [keys, text.Hidden]),
-                ($"{layer}.self_attn.v_proj.weight", [keys, text.Hidden]),
-                ($"{layer}.self_attn.o_proj.weight", [text.Hidden, queries]),
-                ($"{layer}.self_attn.q_norm.weight", [text.Attention.HeadDim]),
-                ($"{layer}.self_attn.k_norm.weight", [text.Attention.HeadDim]),
-            ]);
-        }
-
-        if (!text.TiedHead)
-        {
-            all.Add(("lm_head.weight", [text.Vocabulary, text.Hidden]));
-        }
-
-        return all;
+        return all.Concat(Decoder("model.language_model", config.Text));
 
         IEnumerable<(string, int[])> Merger(string name, int normWidth) =>
             [
                 .. Norm($"{name}.norm", normWidth),
                 .. Linear($"{name}.linear_fc1", merged, merged),
-                .. Linear($"{name}.linear_fc2", text.Hidden, merged),
+                .. Linear($"{name}.linear_fc2", config.Text.Hidden, merged),
             ];
     }
 
-    static List<(string, int[])> Decoder(Qwen2Decoder.Sizes text)
+    // Without experts.
+    static List<(string, int[])> Decoder(string name, MRopeDecoder.Sizes text)
     {
         List<(string, int[])> all =
         [
-            ("model.embed_tokens.weight", [text.Vocabulary, text.Hidden]),
-            ("model.norm.weight", [text.Hidden]),
+            ($"{name}.embed_tokens.weight", [text.Vocabulary, text.Hidden]),
+            ($"{name}.norm.weight", [text.Hidden]),
         ];
         int queries = text.Attention.Heads * text.Attention.HeadDim;
         int keys = text.Attention.KvHeads * text.Attention.HeadDim;
         for (int i = 0; i < text.Layers; i++)
         {
-            string layer = $"model.layers.{i}";
+            string layer = $"{name}.layers.{i}";
             all.AddRange([
-                .. Layer(layer, text.Hidden, text.MlpWidth),
-                .. Linear($"{layer}.self_attn.q_proj", queries, text.Hidden),
-                .. Linear($"{layer}.self_attn.k_proj", keys, text.Hidden),
-                .. Linear($"{layer}.self_attn.v_proj", keys, text.Hidden),
+                ($"{layer}.input_layernorm.weight", [text.Hidden]),
+                .. Projection($"{layer}.self_attn.q_proj", queries),
+                .. Projection($"{layer}.self_attn.k_proj", keys),
+                .. Projection($"{layer}.self_attn.v_proj", keys),
                 ($"{layer}.self_attn.o_proj.weight", [text.Hidden, queries]),
+                ($"{layer}.post_attention_layernorm.weight", [text.Hidden]),
+                ($"{layer}.mlp.gate_proj.weight", [text.MlpWidth, text.Hidden]),
+                ($"{layer}.mlp.up_proj.weight", [text.MlpWidth, text.Hidden]),
+                ($"{layer}.mlp.down_proj.weight", [text.Hidden, text.MlpWidth]),
             ]);
+            if (text.HeadNorms)
+            {
+                all.AddRange([
+                    ($"{layer}.self_attn.q_norm.weight", [text.Attention.HeadDim]),
+                    ($"{layer}.self_attn.k_norm.weight", [text.Attention.HeadDim]),
+                ]);
+            }
         }
 
         if (!text.TiedHead)
@@ -167,17 +154,10 @@ static class ShapeTensors
         }
 
         return all;
-    }
 
-    // What the decoders of both generations have in common.
-    static IEnumerable<(string, int[])> Layer(string name, int hidden, int mlp) =>
-        [
-            ($"{name}.input_layernorm.weight", [hidden]),
-            ($"{name}.post_attention_layernorm.weight", [hidden]),
-            ($"{name}.mlp.gate_proj.weight", [mlp, hidden]),
-            ($"{name}.mlp.up_proj.weight", [mlp, hidden]),
-            ($"{name}.mlp.down_proj.weight", [hidden, mlp]),
-        ];
+        IEnumerable<(string, int[])> Projection(string part, int outputs) =>
+            text.QkvBias ? Linear(part, outputs, text.Hidden) : [($"{part}.weight", [outputs, text.Hidden])];
+    }
 
     static IEnumerable<(string, int[])> Norm(string name, int width) =>
         [($"{name}.weight", [width]), ($"{name}.bias", [width])];

@@ -55,13 +55,13 @@ public sealed class Qwen25VL : IVisionLanguageModel
     }
 
     /// <summary>Everything read from <c>config.json</c>.</summary>
-    public sealed record Config(VisionConfig Vision, Qwen2Decoder.Sizes Text, int ImageToken, int VideoToken)
+    public sealed record Config(VisionConfig Vision, MRopeDecoder.Sizes Text, int ImageToken, int VideoToken)
     {
         /// <summary>Reads the old flat shape and the newer one with <c>text_config</c>; refuses what is not implemented.</summary>
         /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
         public static Config Read(JsonObjectReader json)
         {
-            Qwen2Decoder.Sizes text = Qwen2Decoder.Sizes.Read(json);
+            MRopeDecoder.Sizes text = DecoderFields.Qwen2(json);
             // The template writes these marks; the model only has to have rows for them.
             json.Int("vision_start_token_id", 0, text.Vocabulary - 1, 151652);
             json.Int("vision_end_token_id", 0, text.Vocabulary - 1, 151653);
@@ -260,7 +260,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
     readonly Linear patchEmbedding;
     readonly VisionBlock[] tower;
     readonly PatchMerger merger;
-    readonly Qwen2Decoder decoder;
+    readonly MRopeDecoder decoder;
 
     Qwen25VL(Config config, Checkpoint checkpoint, WeightSource weights)
     {
@@ -289,7 +289,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
         }
 
         merger = new PatchMerger(weights, $"{visual}.merger", vision, config.Text.Hidden);
-        decoder = new Qwen2Decoder(config.Text, weights, nested ? "model.language_model" : "model");
+        decoder = new MRopeDecoder(config.Text, weights, nested ? "model.language_model" : "model");
         checkpoint.ThrowIfUnused();
     }
 
@@ -297,7 +297,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
     public static ModelInfo Describe(Checkpoint checkpoint)
     {
-        (VisionConfig vision, Qwen2Decoder.Sizes text, int imageToken, int videoToken) = Config.Read(checkpoint.Config);
+        (VisionConfig vision, MRopeDecoder.Sizes text, int imageToken, int videoToken) = Config.Read(checkpoint.Config);
         long all = checkpoint.Weights.Sum(w => w.Count);
         long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         PatchProcessor processor = PatchProcessor.FromCheckpoint(

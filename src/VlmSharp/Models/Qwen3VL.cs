@@ -55,7 +55,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
     /// <summary>Everything read from <c>config.json</c>.</summary>
     public sealed record Config(
         VisionConfig Vision,
-        Qwen3Decoder.Sizes Text,
+        MRopeDecoder.Sizes Text,
         int ImageToken,
         int VideoToken,
         (int Start, int End) VisionMarks
@@ -67,7 +67,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
         /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
         public static Config Read(JsonObjectReader json, string architecture)
         {
-            Qwen3Decoder.Sizes text = Qwen3Decoder.Sizes.Read(json, experts: architecture == MixedArchitecture);
+            MRopeDecoder.Sizes text = DecoderFields.Qwen3(json, experts: architecture == MixedArchitecture);
             return new Config(
                 ReadVision(json.Object("vision_config"), text.Hidden),
                 text,
@@ -273,7 +273,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
     readonly VisionBlock[] tower;
     readonly PatchMerger merger;
     readonly PatchMerger[] deepStack;
-    readonly Qwen3Decoder decoder;
+    readonly MRopeDecoder decoder;
 
     Qwen3VL(Config config, Checkpoint checkpoint, WeightSource weights)
     {
@@ -308,7 +308,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
             deepStack[k] = new PatchMerger(weights, name, vision, hidden, normTogether: true, $"vision.deepstack.{k}");
         }
 
-        decoder = new Qwen3Decoder(config.Text, weights, "model.language_model");
+        decoder = new MRopeDecoder(config.Text, weights, "model.language_model");
         checkpoint.ThrowIfUnused();
     }
 
@@ -316,7 +316,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
     public static ModelInfo Describe(Checkpoint checkpoint)
     {
-        (VisionConfig vision, Qwen3Decoder.Sizes text, int imageToken, int videoToken, (int, int) marks) = Config.Read(
+        (VisionConfig vision, MRopeDecoder.Sizes text, int imageToken, int videoToken, (int, int) marks) = Config.Read(
             checkpoint.Config,
             checkpoint.Architecture
         );

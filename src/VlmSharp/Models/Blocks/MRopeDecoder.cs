@@ -4,22 +4,20 @@ using VlmSharp.Tensors;
 
 namespace VlmSharp.Models.Blocks;
 
-/// <summary>The decoder of Qwen3 with interleaved M-RoPE and DeepStack, dense or with experts, as Qwen3-VL has it.</summary>
+/// <summary>A decoder with M-RoPE: norms of the mean square, grouped heads, gated MLPs or experts. Qwen2 and Qwen3 are of this kind.</summary>
 /// <remarks>
-/// Queries and keys are normalised head by head before they are turned; projections have no bias. A media feature holds the
-/// embedding and, behind it, what is added to that row after each of the first layers (DeepStack): so it does not matter in
-/// which chunks a prompt is computed. Source: arXiv 2505.09388 and 2511.21631, <c>modeling_qwen3_vl.py</c> and
-/// <c>modeling_qwen3_vl_moe.py</c> of transformers.
+/// A media feature holds the embedding and, behind it, what is added to that row after each of the first layers (DeepStack), if
+/// anything is: so it does not matter in which chunks a prompt is computed. Source: arXiv 2407.10671, 2409.12191, 2505.09388 and
+/// 2511.21631, <c>modeling_qwen2_vl.py</c>, <c>modeling_qwen3_vl.py</c> and <c>modeling_qwen3_vl_moe.py</c> of transformers.
 /// </remarks>
-public sealed class Qwen3Decoder : IDisposable
+public sealed class MRopeDecoder : IDisposable
 {
-    /// <summary>Sizes of the decoder.</summary>
+    /// <summary>Sizes of the decoder, and which parts it has.</summary>
     /// <param name="Vocabulary">Rows of the embedding.</param>
     /// <param name="Hidden">Width of the residual stream.</param>
     /// <param name="Layers">Layers.</param>
     /// <param name="Attention">Heads.</param>
     /// <param name="MlpWidth">Width between gate and down projection of a layer without experts.</param>
-    /// <param name="Experts">The experts; null where no layer has any.</param>
     /// <param name="Epsilon">Of the norms.</param>
     /// <param name="Rotary">Rotary positions.</param>
     /// <param name="MaxPositions">Longest sequence the positions were made for.</param>
@@ -30,48 +28,20 @@ public sealed class Qwen3Decoder : IDisposable
         int Layers,
         AttentionShape Attention,
         int MlpWidth,
-        ExpertSizes? Experts,
         float Epsilon,
         TextRotary Rotary,
         int MaxPositions,
         bool TiedHead
     )
     {
-        /// <summary>Reads <c>text_config</c>; refuses what is not implemented.</summary>
-        /// <param name="top">The whole config.</param>
-        /// <param name="experts">Whether the architecture has experts.</param>
-        /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
-        public static Sizes Read(JsonObjectReader top, bool experts)
-        {
-            JsonObjectReader json = DecoderFields.Open(top);
-            int hidden = json.Int("hidden_size", 1, 1 << 16);
-            int layers = json.Int("num_hidden_layers", 1, 1024);
-            AttentionShape attention = DecoderFields.Heads(json, hidden);
-            if (json.Bool("attention_bias", false))
-            {
-                throw json.Error("attention_bias", "is true; projections with a bias are not implemented");
-            }
+        /// <summary>Whether the projections to queries, keys and values have a bias.</summary>
+        public bool QkvBias { get; init; }
 
-            if (json.Bool("use_sliding_window", false))
-            {
-                throw json.Error("use_sliding_window", "is true; sliding-window attention is not implemented");
-            }
+        /// <summary>Whether queries and keys are normalised head by head before they are turned.</summary>
+        public bool HeadNorms { get; init; }
 
-            json.Require("hidden_act", "silu");
-            int maxPositions = json.Int("max_position_embeddings", 1, int.MaxValue, 128000);
-            return new Sizes(
-                json.Int("vocab_size", 1, 1 << 24),
-                hidden,
-                layers,
-                attention,
-                json.Int("intermediate_size", 1, 1 << 20),
-                experts ? ExpertSizes.Read(json, layers) : null,
-                (float)json.Number("rms_norm_eps", 0, 1, 1e-6),
-                TextRotary.Read(json, attention.HeadDim, maxPositions, interleaved: true, theta: 5e6),
-                maxPositions,
-                DecoderFields.TiedHead(top, json)
-            );
-        }
+        /// <summary>The experts; null where no layer has any.</summary>
+        public ExpertSizes? Experts { get; init; }
 
         /// <summary>Bytes of intermediate memory for each row of a step.</summary>
         public long Workspace
@@ -95,23 +65,7 @@ public sealed class Qwen3Decoder : IDisposable
     /// <param name="PerToken">Experts that each token passes through.</param>
     /// <param name="Width">Width between gate and down projection of one.</param>
     /// <param name="Layers">For each layer whether it has experts.</param>
-    public sealed record ExpertSizes(int Count, int PerToken, int Width, bool[] Layers)
-    {
-        /// <summary>Reads them. Weights are always renormalised, whatever <c>norm_topk_prob</c> says: the published code does so.</summary>
-        internal static ExpertSizes Read(JsonObjectReader json, int layers)
-        {
-            int count = json.Int("num_experts", 1, 1 << 16);
-            int perToken = json.Int("num_experts_per_tok", 1, count);
-            int[] dense = json.Has("mlp_only_layers") ? json.Ints("mlp_only_layers", 1024, 0) : [];
-            int step = json.Int("decoder_sparse_step", 1, 1024, 1);
-            return new ExpertSizes(
-                count,
-                perToken,
-                json.Int("moe_intermediate_size", 1, 1 << 20),
-                [.. Enumerable.Range(0, layers).Select(i => !dense.Contains(i) && (i + 1) % step == 0)]
-            );
-        }
-    }
+    public sealed record ExpertSizes(int Count, int PerToken, int Width, bool[] Layers);
 
     /// <summary>One MLP for all tokens.</summary>
     sealed class DenseMlp(WeightSource weights, string name, Sizes config) : IMlp
@@ -167,13 +121,17 @@ public sealed class Qwen3Decoder : IDisposable
         readonly Vector attentionNorm = weights.Vector($"{name}.input_layernorm.weight", config.Hidden);
         readonly Linear qkv = weights.Linear(
             config.Hidden,
-            bias: false,
+            config.QkvBias,
             ($"{name}.self_attn.q_proj", config.Attention.Heads * config.Attention.HeadDim),
             ($"{name}.self_attn.k_proj", config.Attention.KvHeads * config.Attention.HeadDim),
             ($"{name}.self_attn.v_proj", config.Attention.KvHeads * config.Attention.HeadDim)
         );
-        readonly Vector queryNorm = weights.Vector($"{name}.self_attn.q_norm.weight", config.Attention.HeadDim);
-        readonly Vector keyNorm = weights.Vector($"{name}.self_attn.k_norm.weight", config.Attention.HeadDim);
+        readonly Vector? queryNorm = config.HeadNorms
+            ? weights.Vector($"{name}.self_attn.q_norm.weight", config.Attention.HeadDim)
+            : null;
+        readonly Vector? keyNorm = config.HeadNorms
+            ? weights.Vector($"{name}.self_attn.k_norm.weight", config.Attention.HeadDim)
+            : null;
         readonly Linear output = weights.Linear(
             config.Attention.Heads * config.Attention.HeadDim,
             bias: false,
@@ -194,9 +152,15 @@ public sealed class Qwen3Decoder : IDisposable
             Arena.Mark mark = ops.Mark;
             Tensor h = ops.RmsNorm(x, attentionNorm, config.Epsilon); // h: [tokens, hidden]
             Tensor packed = ops.Linear(h, qkv); // packed: [tokens, queryWidth + 2 * keyWidth]
-            Tensor q = ops.RmsNormHeads(packed.Columns(0, queryWidth), queryNorm, config.Epsilon);
-            Tensor k = ops.RmsNormHeads(packed.Columns(queryWidth, keyWidth), keyNorm, config.Epsilon);
+            Tensor q = packed.Columns(0, queryWidth);
+            Tensor k = packed.Columns(queryWidth, keyWidth);
             Tensor v = packed.Columns(queryWidth + keyWidth, keyWidth);
+            if (queryNorm is { } ofQueries && keyNorm is { } ofKeys)
+            {
+                q = ops.RmsNormHeads(q, ofQueries, config.Epsilon);
+                k = ops.RmsNormHeads(k, ofKeys, config.Epsilon);
+            }
+
             q = ops.Rotate(q, shape.Heads, rotary);
             k = ops.Rotate(k, shape.KvHeads, rotary);
             Tensor attended = ops.CachedAttention(q, k, v, shape, cache, index, step.Placement); // attended: [tokens, queryWidth]
@@ -232,8 +196,8 @@ public sealed class Qwen3Decoder : IDisposable
     /// <summary>Takes the weights out of a checkpoint.</summary>
     /// <param name="sizes">What the config says.</param>
     /// <param name="weights">Where they lie.</param>
-    /// <param name="name">What their names begin with: <c>model.language_model</c>.</param>
-    public Qwen3Decoder(Sizes sizes, WeightSource weights, string name)
+    /// <param name="name">What their names begin with: <c>model</c> or <c>model.language_model</c>.</param>
+    public MRopeDecoder(Sizes sizes, WeightSource weights, string name)
     {
         this.sizes = sizes;
         embedding = weights.Matrix($"{name}.embed_tokens.weight", sizes.Vocabulary, sizes.Hidden);
