@@ -55,45 +55,24 @@ public sealed class Qwen25VL : IVisionLanguageModel
     }
 
     /// <summary>Everything read from <c>config.json</c>.</summary>
-    public sealed record Config(VisionConfig Vision, MRopeDecoder.Sizes Text, int ImageToken, int VideoToken)
+    public sealed record Config(VisionConfig Vision, MRopeDecoder.Sizes Text, MediaTokens Tokens)
     {
         /// <summary>Reads the old flat shape and the newer one with <c>text_config</c>; refuses what is not implemented.</summary>
         /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
         public static Config Read(JsonObjectReader json)
         {
             MRopeDecoder.Sizes text = DecoderFields.Qwen2(json);
-            // The template writes these marks; the model only has to have rows for them.
-            json.Int("vision_start_token_id", 0, text.Vocabulary - 1, 151652);
-            json.Int("vision_end_token_id", 0, text.Vocabulary - 1, 151653);
             return new Config(
                 ReadVision(json.Object("vision_config"), text.Hidden),
                 text,
-                json.Int("image_token_id", 0, text.Vocabulary - 1, 151655),
-                json.Int("video_token_id", 0, text.Vocabulary - 1, 151656)
+                VisionFields.Tokens(json, text.Vocabulary)
             );
         }
 
         static VisionConfig ReadVision(JsonObjectReader json, int textWidth)
         {
-            int width = json.Int("hidden_size", 1, 1 << 16);
-            int heads = json.Int("num_heads", 1, 1024);
-            // A head is cut into halves for rotation and each half into rows and columns.
-            if (width % heads != 0 || width / heads % 4 != 0)
-            {
-                throw json.Error(
-                    "hidden_size",
-                    $"is {width}, which {heads} heads do not divide into widths that 4 divides"
-                );
-            }
-
-            if (json.Int("out_hidden_size", 1, 1 << 16, textWidth) is int outputs && outputs != textWidth)
-            {
-                throw json.Error(
-                    "out_hidden_size",
-                    $"is {outputs}, but the decoder's width (hidden_size) is {textWidth}"
-                );
-            }
-
+            (int width, int heads) = VisionFields.Heads(json, "hidden_size");
+            VisionFields.CheckOutputs(json, "out_hidden_size", textWidth, optional: true);
             json.Require("hidden_act", "silu");
             int depth = json.Int("depth", 1, 1024);
             int patch = json.Int("patch_size", 1, 256, 14);
@@ -192,11 +171,10 @@ public sealed class Qwen25VL : IVisionLanguageModel
         }
     }
 
-    sealed class VisionBlock(WeightSource weights, string name, VisionConfig config, int index)
+    sealed class VisionBlock(WeightSource weights, string name, VisionConfig config, int index) : IDisposable
     {
         readonly Vector norm1 = weights.Vector($"{name}.norm1.weight", config.Width);
-        readonly Linear qkv = weights.Linear(config.Width, bias: true, ($"{name}.attn.qkv", 3 * config.Width));
-        readonly Linear output = weights.Linear(config.Width, bias: true, ($"{name}.attn.proj", config.Width));
+        readonly VisionAttention attention = new(weights, $"{name}.attn", config.Width, config.Heads);
         readonly Vector norm2 = weights.Vector($"{name}.norm2.weight", config.Width);
         readonly Linear gateUp = weights.Linear(
             config.Width,
@@ -205,7 +183,6 @@ public sealed class Qwen25VL : IVisionLanguageModel
             ($"{name}.mlp.up_proj", config.MlpWidth)
         );
         readonly Linear down = weights.Linear(config.MlpWidth, bias: true, ($"{name}.mlp.down_proj", config.Width));
-        readonly AttentionShape shape = new(config.Heads, config.Heads, config.HeadDim);
         readonly string tap = $"vision.block.{index}";
 
         /// <summary>Whether patches see their whole frame.</summary>
@@ -213,22 +190,20 @@ public sealed class Qwen25VL : IVisionLanguageModel
 
         public Tensor Forward(Ops ops, Tensor x, Rotary rotary, ReadOnlySpan<int> sequences)
         {
-            int width = config.Width;
             Arena.Mark mark = ops.Mark;
             Tensor h = ops.RmsNorm(x, norm1, VisionEpsilon); // h: [patches, width]
-            Tensor packed = ops.Linear(h, qkv); // packed: [patches, 3 * width], q before k before v
-            Tensor q = ops.Rotate(packed.Columns(0, width), config.Heads, rotary);
-            Tensor k = ops.Rotate(packed.Columns(width, width), config.Heads, rotary);
-            Tensor v = packed.Columns(2 * width, width);
-            Tensor attended = ops.FullAttention(q, k, v, shape, sequences); // attended: [patches, width]
-            x = ops.Release(mark, ops.Linear(attended, output, residual: x));
+            x = ops.Release(mark, attention.Forward(ops, h, residual: x, rotary, sequences));
 
             h = ops.RmsNorm(x, norm2, VisionEpsilon);
             x = ops.Release(mark, ops.Linear(ops.SwiGlu(ops.Linear(h, gateUp)), down, residual: x));
             return ops.Tap(tap, x);
         }
 
-        public void Dispose() => WeightSource.DisposeAll(qkv, output, gateUp, down);
+        public void Dispose()
+        {
+            attention.Dispose();
+            WeightSource.DisposeAll(gateUp, down);
+        }
     }
 
     sealed class PatchMerger(WeightSource weights, string name, VisionConfig config, int hidden)
@@ -297,7 +272,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
     public static ModelInfo Describe(Checkpoint checkpoint)
     {
-        (VisionConfig vision, MRopeDecoder.Sizes text, int imageToken, int videoToken) = Config.Read(checkpoint.Config);
+        (VisionConfig vision, MRopeDecoder.Sizes text, MediaTokens tokens) = Config.Read(checkpoint.Config);
         long all = checkpoint.Weights.Sum(w => w.Count);
         long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         PatchProcessor processor = PatchProcessor.FromCheckpoint(
@@ -320,8 +295,8 @@ public sealed class Qwen25VL : IVisionLanguageModel
             FeatureWidth = text.Hidden,
             Tower = (vision.Depth, vision.Width, vision.Heads),
             MaxPositions = text.MaxPositions,
-            ImageToken = imageToken,
-            VideoToken = videoToken,
+            ImageToken = tokens.Image,
+            VideoToken = tokens.Video,
             VisionParameters = visual,
             TextParameters = all - visual,
             WeightBytes = checkpoint.Weights.Sum(w => w.LoadedBytes),

@@ -38,42 +38,24 @@ public sealed class Qwen2VL : IVisionLanguageModel
     }
 
     /// <summary>Everything read from <c>config.json</c>.</summary>
-    public sealed record Config(VisionConfig Vision, MRopeDecoder.Sizes Text, int ImageToken, int VideoToken)
+    public sealed record Config(VisionConfig Vision, MRopeDecoder.Sizes Text, MediaTokens Tokens)
     {
         /// <summary>Reads the old flat shape and the newer one with <c>text_config</c>; refuses what is not implemented.</summary>
         /// <exception cref="CheckpointException">A field is missing, of the wrong type, out of range, or asks for something unsupported.</exception>
         public static Config Read(JsonObjectReader json)
         {
             MRopeDecoder.Sizes text = DecoderFields.Qwen2(json);
-            // The template writes these marks; the model only has to have rows for them.
-            json.Int("vision_start_token_id", 0, text.Vocabulary - 1, 151652);
-            json.Int("vision_end_token_id", 0, text.Vocabulary - 1, 151653);
             return new Config(
                 ReadVision(json.Object("vision_config"), text.Hidden),
                 text,
-                json.Int("image_token_id", 0, text.Vocabulary - 1, 151655),
-                json.Int("video_token_id", 0, text.Vocabulary - 1, 151656)
+                VisionFields.Tokens(json, text.Vocabulary)
             );
         }
 
         static VisionConfig ReadVision(JsonObjectReader json, int textWidth)
         {
-            int width = json.Int("embed_dim", 1, 1 << 16);
-            int heads = json.Int("num_heads", 1, 1024);
-            // A head is cut into halves for rotation and each half into rows and columns.
-            if (width % heads != 0 || width / heads % 4 != 0)
-            {
-                throw json.Error(
-                    "embed_dim",
-                    $"is {width}, which {heads} heads do not divide into widths that 4 divides"
-                );
-            }
-
-            if (json.Int("hidden_size", 1, 1 << 16, textWidth) is int outputs && outputs != textWidth)
-            {
-                throw json.Error("hidden_size", $"is {outputs}, but the decoder's width (hidden_size) is {textWidth}");
-            }
-
+            (int width, int heads) = VisionFields.Heads(json, "embed_dim");
+            VisionFields.CheckOutputs(json, "hidden_size", textWidth, optional: true);
             json.Require("hidden_act", "quick_gelu");
             double ratio = json.Number("mlp_ratio", 1.0 / 64, 64, 4);
             return new VisionConfig(
@@ -88,37 +70,33 @@ public sealed class Qwen2VL : IVisionLanguageModel
         }
     }
 
-    sealed class VisionBlock(WeightSource weights, string name, VisionConfig config, int index)
+    sealed class VisionBlock(WeightSource weights, string name, VisionConfig config, int index) : IDisposable
     {
         readonly Vector norm1Weight = weights.Vector($"{name}.norm1.weight", config.Width);
         readonly Vector norm1Bias = weights.Vector($"{name}.norm1.bias", config.Width);
-        readonly Linear qkv = weights.Linear(config.Width, bias: true, ($"{name}.attn.qkv", 3 * config.Width));
-        readonly Linear output = weights.Linear(config.Width, bias: true, ($"{name}.attn.proj", config.Width));
+        readonly VisionAttention attention = new(weights, $"{name}.attn", config.Width, config.Heads);
         readonly Vector norm2Weight = weights.Vector($"{name}.norm2.weight", config.Width);
         readonly Vector norm2Bias = weights.Vector($"{name}.norm2.bias", config.Width);
         readonly Linear up = weights.Linear(config.Width, bias: true, ($"{name}.mlp.fc1", config.MlpWidth));
         readonly Linear down = weights.Linear(config.MlpWidth, bias: true, ($"{name}.mlp.fc2", config.Width));
-        readonly AttentionShape shape = new(config.Heads, config.Heads, config.Width / config.Heads);
         readonly string tap = $"vision.block.{index}";
 
         public Tensor Forward(Ops ops, Tensor x, Rotary rotary, ReadOnlySpan<int> frames)
         {
-            int width = config.Width;
             Arena.Mark mark = ops.Mark;
             Tensor h = ops.LayerNorm(x, norm1Weight, norm1Bias, VisionEpsilon); // h: [patches, width]
-            Tensor packed = ops.Linear(h, qkv); // packed: [patches, 3 * width], q before k before v
-            Tensor q = ops.Rotate(packed.Columns(0, width), config.Heads, rotary);
-            Tensor k = ops.Rotate(packed.Columns(width, width), config.Heads, rotary);
-            Tensor v = packed.Columns(2 * width, width);
-            Tensor attended = ops.FullAttention(q, k, v, shape, frames); // attended: [patches, width]
-            x = ops.Release(mark, ops.Linear(attended, output, residual: x));
+            x = ops.Release(mark, attention.Forward(ops, h, residual: x, rotary, frames));
 
             h = ops.LayerNorm(x, norm2Weight, norm2Bias, VisionEpsilon);
             x = ops.Release(mark, ops.Linear(ops.QuickGelu(ops.Linear(h, up)), down, residual: x));
             return ops.Tap(tap, x);
         }
 
-        public void Dispose() => WeightSource.DisposeAll(qkv, output, up, down);
+        public void Dispose()
+        {
+            attention.Dispose();
+            WeightSource.DisposeAll(up, down);
+        }
     }
 
     sealed class PatchMerger(WeightSource weights, string name, VisionConfig config, int hidden)
@@ -188,7 +166,7 @@ public sealed class Qwen2VL : IVisionLanguageModel
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
     public static ModelInfo Describe(Checkpoint checkpoint)
     {
-        (VisionConfig vision, MRopeDecoder.Sizes text, int imageToken, int videoToken) = Config.Read(checkpoint.Config);
+        (VisionConfig vision, MRopeDecoder.Sizes text, MediaTokens tokens) = Config.Read(checkpoint.Config);
         long all = checkpoint.Weights.Sum(w => w.Count);
         long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         return new ModelInfo
@@ -201,8 +179,8 @@ public sealed class Qwen2VL : IVisionLanguageModel
             FeatureWidth = text.Hidden,
             Tower = (vision.Depth, vision.Width, vision.Heads),
             MaxPositions = text.MaxPositions,
-            ImageToken = imageToken,
-            VideoToken = videoToken,
+            ImageToken = tokens.Image,
+            VideoToken = tokens.Video,
             VisionParameters = visual,
             TextParameters = all - visual,
             WeightBytes = checkpoint.Weights.Sum(w => w.LoadedBytes),
