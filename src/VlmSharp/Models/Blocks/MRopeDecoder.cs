@@ -144,7 +144,8 @@ public sealed class MRopeDecoder : IDisposable
                 : new DenseMlp(weights, $"{name}.mlp", config);
         readonly string tap = $"text.layer.{index}";
 
-        public Tensor Forward(Ops ops, Tensor x, Rotary rotary, Step step, KvCache cache)
+        /// <summary>One layer; the last one goes on with the rows whose logits are wanted as soon as their keys and values are stored.</summary>
+        public Tensor Forward(Ops ops, Tensor x, Rotary rotary, Step step, KvCache cache, bool last)
         {
             AttentionShape shape = config.Attention;
             int queryWidth = shape.Heads * shape.HeadDim;
@@ -164,21 +165,29 @@ public sealed class MRopeDecoder : IDisposable
             q = ops.Rotate(q, shape.Heads, rotary);
             k = ops.Rotate(k, shape.KvHeads, rotary);
             Tensor attended = ops.CachedAttention(q, k, v, shape, cache, index, step.Placement); // attended: [tokens, queryWidth]
+            if (last)
+            {
+                attended = ops.TakeRows(attended, step.LogitRows);
+                x = ops.TakeRows(x, step.LogitRows);
+            }
+
             x = ops.Release(mark, ops.Linear(attended, output, residual: x));
 
             x = ops.Release(mark, mlp.Forward(ops, ops.RmsNorm(x, mlpNorm, config.Epsilon), residual: x));
             foreach (MediaRows media in step.Media)
             {
-                // DeepStack: behind the embedding, the feature holds what belongs to this layer, if it is one of the first.
-                int start = (index + 1) * config.Hidden;
-                if (start < media.Features.Width)
+                if (Adds(media))
                 {
+                    int start = (index + 1) * config.Hidden;
                     x = ops.AddRows(x, media.FirstRow, media.Features.Columns(start, config.Hidden));
                 }
             }
 
             return ops.Tap(tap, x);
         }
+
+        /// <summary>Whether a feature holds, behind the embedding, something that belongs to this layer: DeepStack.</summary>
+        public bool Adds(MediaRows media) => media.Features.Width > (index + 1) * config.Hidden;
 
         public void Dispose()
         {
@@ -224,14 +233,30 @@ public sealed class MRopeDecoder : IDisposable
         }
 
         x = ops.Tap("text.embeds", x);
+        bool taken = false;
         foreach (DecoderLayer layer in layers)
         {
-            x = layer.Forward(ops, x, rotary, step, cache);
+            // Where something is added to media behind the last layer, too, its rows must still be there.
+            taken = layer == layers[^1] && !AddsTo(layer, step.Media);
+            x = layer.Forward(ops, x, rotary, step, cache, taken);
         }
 
-        x = ops.TakeRows(x, step.LogitRows); // x: [wanted, hidden]
+        x = taken ? x : ops.TakeRows(x, step.LogitRows); // x: [wanted, hidden]
         x = ops.Tap("text.norm", ops.RmsNorm(x, finalNorm, sizes.Epsilon));
         return ops.Tap("logits", ops.Linear(x, head)); // [wanted, vocabulary]
+    }
+
+    static bool AddsTo(DecoderLayer layer, ReadOnlySpan<MediaRows> features)
+    {
+        foreach (MediaRows media in features)
+        {
+            if (layer.Adds(media))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Frees the weights.</summary>
