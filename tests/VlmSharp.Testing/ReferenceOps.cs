@@ -119,7 +119,7 @@ public sealed class ReferenceOps : Ops
         float[] weights = new float[layer.Inputs];
         for (int output = 0; output < layer.Outputs; output++)
         {
-            layer.Weight.UnpackRow(output, weights);
+            layer.UnpackRow(output, weights);
             for (int row = 0; row < x.Rows; row++)
             {
                 double sum = layer.Bias.IsEmpty ? 0 : layer.Bias[output];

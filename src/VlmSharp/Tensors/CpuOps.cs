@@ -121,29 +121,40 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     /// <inheritdoc/>
     public override Tensor Linear(Tensor x, Linear layer)
     {
-        Cancellation.ThrowIfCancellationRequested();
         Tensor y = Allocate(x.Rows, layer.Outputs);
-        MatMul.Apply(x.Data, x.Stride, layer.Weight, layer.Bias, y.Data, y.Stride, x.Rows, Pool, mayRound: MayRound);
+        Multiply(x, layer, y, accumulate: false);
         return y;
     }
 
     /// <inheritdoc/>
     public override Tensor Linear(Tensor x, Linear layer, Tensor residual)
     {
-        Cancellation.ThrowIfCancellationRequested();
-        MatMul.Apply(
-            x.Data,
-            x.Stride,
-            layer.Weight,
-            layer.Bias,
-            residual.Data,
-            residual.Stride,
-            x.Rows,
-            Pool,
-            accumulate: true,
-            mayRound: MayRound
-        );
+        Multiply(x, layer, residual, accumulate: true);
         return residual;
+    }
+
+    void Multiply(Tensor x, Linear layer, Tensor y, bool accumulate)
+    {
+        Cancellation.ThrowIfCancellationRequested();
+        int first = 0; // output of the part
+        foreach (PackedMatrix part in layer.Parts)
+        {
+            ReadOnlySpan<float> bias = layer.Bias.IsEmpty ? default : layer.Bias.Slice(first, part.Rows);
+            Tensor outputs = y.Columns(first, part.Rows);
+            MatMul.Apply(
+                x.Data,
+                x.Stride,
+                part,
+                bias,
+                outputs.Data,
+                outputs.Stride,
+                x.Rows,
+                Pool,
+                accumulate,
+                mayRound: MayRound
+            );
+            first += part.Rows;
+        }
     }
 
     /// <inheritdoc/>

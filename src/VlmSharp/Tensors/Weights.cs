@@ -13,26 +13,69 @@ public sealed class Vector(string name, float[] values)
 }
 
 /// <summary>An affine map <c>y = W x + b</c> that hides how W is stored.</summary>
-/// <remarks>Several checkpoint tensors with the same input (q, k, v; gate, up) may be stacked into one.</remarks>
-public sealed class Linear(string name, PackedMatrix weight, float[] bias) : IDisposable
+/// <remarks>
+/// Several checkpoint tensors with the same input (q, k, v; gate, up) may be stacked into one map. Where they are stored differently, W is
+/// cut into several matrices, one below the other.
+/// </remarks>
+public sealed class Linear : IDisposable
 {
-    /// <summary>Name of the tensor, or of the first of the stacked ones, in the checkpoint.</summary>
-    public string Name { get; } = name;
+    readonly PackedMatrix[] parts;
+    readonly float[] bias;
 
-    /// <summary>W, packed: [outputs, inputs].</summary>
-    public PackedMatrix Weight { get; } = weight;
+    /// <summary>Takes over weights.</summary>
+    /// <param name="name">Name of the tensor, or of the first of the stacked ones, in the checkpoint.</param>
+    /// <param name="weight">W, packed: [outputs, inputs].</param>
+    /// <param name="bias">b: [outputs], or empty.</param>
+    public Linear(string name, PackedMatrix weight, float[] bias)
+        : this(name, [weight], bias) { }
+
+    /// <summary>Takes over weights.</summary>
+    /// <param name="name">Name of the tensor, or of the first of the stacked ones, in the checkpoint.</param>
+    /// <param name="parts">W from top to bottom, at least one matrix: [some of the outputs, inputs] each.</param>
+    /// <param name="bias">b: [outputs], or empty.</param>
+    public Linear(string name, PackedMatrix[] parts, float[] bias)
+    {
+        Name = name;
+        this.parts = parts;
+        this.bias = bias;
+        Inputs = parts[0].Columns;
+        Outputs = checked(parts.Sum(part => part.Rows));
+    }
+
+    /// <summary>Name of the tensor, or of the first of the stacked ones, in the checkpoint.</summary>
+    public string Name { get; }
+
+    /// <summary>W from top to bottom: [some of the outputs, inputs] each.</summary>
+    public ReadOnlySpan<PackedMatrix> Parts => parts;
 
     /// <summary>b: [outputs], or empty.</summary>
     public ReadOnlySpan<float> Bias => bias;
 
     /// <summary>Width of x.</summary>
-    public int Inputs => Weight.Columns;
+    public int Inputs { get; }
 
     /// <summary>Width of y.</summary>
-    public int Outputs => Weight.Rows;
+    public int Outputs { get; }
+
+    /// <summary>Reads a row of W.</summary>
+    /// <param name="output">Which one.</param>
+    /// <param name="destination">[inputs]</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such output.</exception>
+    public void UnpackRow(int output, Span<float> destination)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(output, Outputs);
+        int row = output;
+        int part = 0;
+        for (; row >= parts[part].Rows; part++)
+        {
+            row -= parts[part].Rows;
+        }
+
+        parts[part].UnpackRow(row, destination);
+    }
 
     /// <summary>Frees the packed weights.</summary>
-    public void Dispose() => Weight.Dispose();
+    public void Dispose() => Array.ForEach(parts, static part => part.Dispose());
 }
 
 /// <summary>A table of f32 weights that rows are looked up in and blended.</summary>

@@ -44,7 +44,7 @@ sealed class LayerCheckpoint : IDisposable
         float[] rows = new float[linear.Outputs * linear.Inputs];
         for (int row = 0; row < linear.Outputs; row++)
         {
-            linear.Weight.UnpackRow(row, rows.AsSpan(row * linear.Inputs, linear.Inputs));
+            linear.UnpackRow(row, rows.AsSpan(row * linear.Inputs, linear.Inputs));
         }
 
         return rows;

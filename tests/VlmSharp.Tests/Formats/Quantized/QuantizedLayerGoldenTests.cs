@@ -64,8 +64,10 @@ public sealed class QuantizedLayerGoldenTests
         }
 
         float[] x = checkpoint.Get($"{layer}.expected.x", 5, inputs).ToArray();
-        float[] y = new float[5 * outputs];
-        MatMul.Apply(x, inputs, linear.Weight, linear.Bias, y, outputs, 5, pool);
+        using CpuOps ops = new(pool);
+        Tensor rowsOfX = ops.Allocate(5, inputs);
+        x.CopyTo(rowsOfX.Data);
+        float[] y = ops.Linear(rowsOfX, linear).ToArray();
         Near.RelativeToLargest(1e-5, Doubles(checkpoint.Get($"{layer}.expected.y", 5, outputs).ToArray()), y, layer);
 
         // Any rows, also those that share words with others.
