@@ -21,8 +21,9 @@ public sealed class ChatModel : IDisposable
         Defaults = checkpoint.Generation;
         Tokenizer = Tokenizer.Load(checkpoint);
         Template = ReadTemplate(checkpoint, templateFile);
-        MemoryPlan.For(ModelRegistry.Describe(checkpoint), 1, 1, []).ThrowIfAbove(MemoryPlan.Available);
-        Model = ModelRegistry.Load(checkpoint, pool, progress);
+        UnloadedModel unloaded = ModelRegistry.Open(checkpoint);
+        MemoryPlan.For(unloaded.Info, 1, 1, []).ThrowIfAbove(MemoryPlan.Available);
+        Model = unloaded.Load(pool, progress);
         if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
         {
             throw new CheckpointException(

@@ -6,19 +6,13 @@ namespace VlmSharp.Models;
 /// <summary>The architectures this build can run: one line each.</summary>
 public static class ModelRegistry
 {
-    sealed record Entry(
-        Type Model,
-        Func<Checkpoint, ModelInfo> Describe,
-        Func<Checkpoint, WorkerPool, IProgress<double>?, IVisionLanguageModel> Load
-    );
-
-    static readonly Dictionary<string, Entry> Architectures = new()
+    static readonly Dictionary<string, (Type Model, Func<Checkpoint, UnloadedModel> Open)> Architectures = new()
     {
-        [QwenVL.Architecture] = new(typeof(QwenVL), QwenVL.Describe, QwenVL.FromCheckpoint),
-        [Qwen2VL.Architecture] = new(typeof(Qwen2VL), Qwen2VL.Describe, Qwen2VL.FromCheckpoint),
-        [Qwen25VL.Architecture] = new(typeof(Qwen25VL), Qwen25VL.Describe, Qwen25VL.FromCheckpoint),
-        [Qwen3VL.Architecture] = new(typeof(Qwen3VL), Qwen3VL.Describe, Qwen3VL.FromCheckpoint),
-        [Qwen3VL.MixedArchitecture] = new(typeof(Qwen3VL), Qwen3VL.Describe, Qwen3VL.FromCheckpoint),
+        [QwenVL.Architecture] = (typeof(QwenVL), QwenVL.Open),
+        [Qwen2VL.Architecture] = (typeof(Qwen2VL), Qwen2VL.Open),
+        [Qwen25VL.Architecture] = (typeof(Qwen25VL), Qwen25VL.Open),
+        [Qwen3VL.Architecture] = (typeof(Qwen3VL), Qwen3VL.Open),
+        [Qwen3VL.MixedArchitecture] = (typeof(Qwen3VL), Qwen3VL.Open),
     };
 
     /// <summary>Names as they stand in <c>config.json</c>.</summary>
@@ -30,6 +24,16 @@ public static class ModelRegistry
     /// <summary>Whether a checkpoint of this architecture can be loaded.</summary>
     public static bool Supports(string architecture) => Architectures.ContainsKey(architecture);
 
+    /// <summary>Reads a model's config and the headers of its weights.</summary>
+    /// <exception cref="CheckpointException">The architecture is unknown, or its config asks for something unsupported.</exception>
+    public static UnloadedModel Open(Checkpoint checkpoint) =>
+        Architectures.TryGetValue(checkpoint.Architecture, out (Type, Func<Checkpoint, UnloadedModel> Open) entry)
+            ? entry.Open(checkpoint)
+            : throw checkpoint.Config.Error(
+                "architectures",
+                $"is '{checkpoint.Architecture}'; this build supports {string.Join(", ", Names)}"
+            );
+
     /// <summary>Loads a model.</summary>
     /// <param name="checkpoint">May be disposed afterwards: the weights are packed copies.</param>
     /// <param name="pool">Threads to pack with.</param>
@@ -39,17 +43,9 @@ public static class ModelRegistry
         Checkpoint checkpoint,
         WorkerPool pool,
         IProgress<double>? progress = null
-    ) => Find(checkpoint).Load(checkpoint, pool, progress);
+    ) => Open(checkpoint).Load(pool, progress);
 
     /// <summary>Sizes of a model, without loading its weights.</summary>
     /// <exception cref="CheckpointException">The architecture is unknown, or its config asks for something unsupported.</exception>
-    public static ModelInfo Describe(Checkpoint checkpoint) => Find(checkpoint).Describe(checkpoint);
-
-    static Entry Find(Checkpoint checkpoint) =>
-        Architectures.TryGetValue(checkpoint.Architecture, out Entry? entry)
-            ? entry
-            : throw checkpoint.Config.Error(
-                "architectures",
-                $"is '{checkpoint.Architecture}'; this build supports {string.Join(", ", Names)}"
-            );
+    public static ModelInfo Describe(Checkpoint checkpoint) => Open(checkpoint).Info;
 }

@@ -237,10 +237,10 @@ public sealed class Qwen25VL : IVisionLanguageModel
     readonly PatchMerger merger;
     readonly MRopeDecoder decoder;
 
-    Qwen25VL(Config config, Checkpoint checkpoint, WeightSource weights)
+    Qwen25VL(Config config, ModelInfo info, Checkpoint checkpoint, WeightSource weights)
     {
         this.config = config;
-        Info = Describe(checkpoint);
+        Info = info;
         VisionConfig vision = config.Vision;
 
         // Two naming schemes are published: visual.* beside model.*, and both under model.*.
@@ -268,11 +268,21 @@ public sealed class Qwen25VL : IVisionLanguageModel
         checkpoint.ThrowIfUnused();
     }
 
-    /// <summary>Sizes of the model, from its config and the headers of its weights.</summary>
+    /// <summary>Reads the config and the headers of the weights.</summary>
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
-    public static ModelInfo Describe(Checkpoint checkpoint)
+    public static UnloadedModel Open(Checkpoint checkpoint)
     {
-        (VisionConfig vision, MRopeDecoder.Sizes text, MediaTokens tokens) = Config.Read(checkpoint.Config);
+        Config read = Config.Read(checkpoint.Config);
+        ModelInfo info = Describe(read, checkpoint);
+        return new UnloadedModel(
+            info,
+            (pool, progress) => new Qwen25VL(read, info, checkpoint, new WeightSource(checkpoint, pool, progress))
+        );
+    }
+
+    static ModelInfo Describe(Config config, Checkpoint checkpoint)
+    {
+        (VisionConfig vision, MRopeDecoder.Sizes text, MediaTokens tokens) = config;
         long all = checkpoint.Weights.Sum(w => w.Count);
         long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         PatchProcessor processor = PatchProcessor.FromCheckpoint(
@@ -323,11 +333,6 @@ public sealed class Qwen25VL : IVisionLanguageModel
             DecoderWorkspace = text.Workspace,
         };
     }
-
-    /// <summary>Loads and packs the weights.</summary>
-    /// <exception cref="CheckpointException">A file contradicts another, a tensor is missing, superfluous or of the wrong shape.</exception>
-    public static Qwen25VL FromCheckpoint(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null) =>
-        new(Config.Read(checkpoint.Config), checkpoint, new WeightSource(checkpoint, pool, progress));
 
     /// <inheritdoc/>
     public ModelInfo Info { get; }

@@ -243,11 +243,11 @@ public sealed class Qwen3VL : IVisionLanguageModel
     readonly PatchMerger[] deepStack;
     readonly MRopeDecoder decoder;
 
-    Qwen3VL(Config config, Checkpoint checkpoint, WeightSource weights)
+    Qwen3VL(Config config, ModelInfo info, Checkpoint checkpoint, WeightSource weights)
     {
         const string visual = "model.visual";
         this.config = config;
-        Info = Describe(checkpoint);
+        Info = info;
         VisionConfig vision = config.Vision;
 
         // The 3-D convolution does not overlap, so it is a matrix product over the flattened patch.
@@ -280,14 +280,21 @@ public sealed class Qwen3VL : IVisionLanguageModel
         checkpoint.ThrowIfUnused();
     }
 
-    /// <summary>Sizes of the model, from its config and the headers of its weights.</summary>
+    /// <summary>Reads the config and the headers of the weights.</summary>
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
-    public static ModelInfo Describe(Checkpoint checkpoint)
+    public static UnloadedModel Open(Checkpoint checkpoint)
     {
-        (VisionConfig vision, MRopeDecoder.Sizes text, MediaTokens tokens) = Config.Read(
-            checkpoint.Config,
-            checkpoint.Architecture
+        Config read = Config.Read(checkpoint.Config, checkpoint.Architecture);
+        ModelInfo info = Describe(read, checkpoint);
+        return new UnloadedModel(
+            info,
+            (pool, progress) => new Qwen3VL(read, info, checkpoint, new WeightSource(checkpoint, pool, progress))
         );
+    }
+
+    static ModelInfo Describe(Config config, Checkpoint checkpoint)
+    {
+        (VisionConfig vision, MRopeDecoder.Sizes text, MediaTokens tokens) = config;
         long all = checkpoint.Weights.Sum(w => w.Count);
         long visual = checkpoint.Weights.Where(w => w.Name.Contains("visual.")).Sum(w => w.Count);
         long table = (long)vision.TableSide * vision.TableSide * vision.Width;
@@ -338,15 +345,6 @@ public sealed class Qwen3VL : IVisionLanguageModel
             DecoderWorkspace = text.Workspace,
         };
     }
-
-    /// <summary>Loads and packs the weights.</summary>
-    /// <exception cref="CheckpointException">A file contradicts another, a tensor is missing, superfluous or of the wrong shape.</exception>
-    public static Qwen3VL FromCheckpoint(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null) =>
-        new(
-            Config.Read(checkpoint.Config, checkpoint.Architecture),
-            checkpoint,
-            new WeightSource(checkpoint, pool, progress)
-        );
 
     /// <inheritdoc/>
     public ModelInfo Info { get; }

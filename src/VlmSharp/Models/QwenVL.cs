@@ -368,10 +368,10 @@ public sealed class QwenVL : IVisionLanguageModel
     readonly Linear head;
     readonly float[][] frequencies; // by the exponent e of alpha = 2^e - 1; [headDim / 2] each
 
-    QwenVL(Config config, Checkpoint checkpoint, WeightSource weights)
+    QwenVL(Config config, ModelInfo info, Checkpoint checkpoint, WeightSource weights)
     {
         this.config = config;
-        Info = Describe(checkpoint);
+        Info = info;
         (VisionConfig vision, TextConfig text) = (config.Vision, config.Text);
 
         const string visual = "transformer.visual";
@@ -428,11 +428,21 @@ public sealed class QwenVL : IVisionLanguageModel
         }
     }
 
-    /// <summary>Sizes of the model, from its config and the headers of its weights.</summary>
+    /// <summary>Reads the config and the headers of the weights.</summary>
     /// <exception cref="CheckpointException">The config asks for something unsupported.</exception>
-    public static ModelInfo Describe(Checkpoint checkpoint)
+    public static UnloadedModel Open(Checkpoint checkpoint)
     {
-        (VisionConfig vision, TextConfig text, int imageStart) = Config.Read(checkpoint.Config);
+        Config read = Config.Read(checkpoint.Config);
+        ModelInfo info = Describe(read, checkpoint);
+        return new UnloadedModel(
+            info,
+            (pool, progress) => new QwenVL(read, info, checkpoint, new WeightSource(checkpoint, pool, progress))
+        );
+    }
+
+    static ModelInfo Describe(Config config, Checkpoint checkpoint)
+    {
+        (VisionConfig vision, TextConfig text, int imageStart) = config;
         long all = checkpoint.Weights.Sum(w => w.Count);
         long visual = checkpoint.Weights.Where(w => w.Name.Contains(".visual.")).Sum(w => w.Count);
         return new ModelInfo
@@ -470,11 +480,6 @@ public sealed class QwenVL : IVisionLanguageModel
             DecoderWorkspace = sizeof(float) * ((2L * text.Hidden) + Math.Max(3L * text.MlpWidth, 4L * text.Hidden)),
         };
     }
-
-    /// <summary>Loads and packs the weights.</summary>
-    /// <exception cref="CheckpointException">A file contradicts another, a tensor is missing, superfluous or of the wrong shape.</exception>
-    public static QwenVL FromCheckpoint(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null) =>
-        new(Config.Read(checkpoint.Config), checkpoint, new WeightSource(checkpoint, pool, progress));
 
     /// <inheritdoc/>
     public ModelInfo Info { get; }
