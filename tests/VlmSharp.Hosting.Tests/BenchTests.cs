@@ -93,6 +93,32 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public void Bench_compares_with_the_limit_of_the_kernel_that_was_chosen()
+    {
+        VlmProcess.Result result = VlmProcess.RunWith(
+            new() { ["VLM_KERNELS"] = "matmul=portable" },
+            "",
+            "bench",
+            "--model",
+            Goldens.Local("qwen2-vl-tied-bf16/checkpoint"),
+            "--only",
+            "prefill",
+            "--runs",
+            "1",
+            "--json"
+        );
+        Assert.Equal(0, result.ExitCode);
+        Assert.All(
+            JsonDocument.Parse(result.Output).RootElement.GetProperty("results").EnumerateArray(),
+            row =>
+            {
+                Assert.Equal("bf16", row.GetProperty("weights").GetString());
+                Assert.Equal("fma", row.GetProperty("limit").GetString());
+            }
+        );
+    }
+
+    [Fact]
     public void Bench_names_the_shapes_it_knows()
     {
         VlmProcess.Result result = VlmProcess.Run("bench", "--shape", "qwen9-vl-1b");
