@@ -12,17 +12,8 @@ sealed class AwqRows : GroupedRows
 
     readonly StoredTensor packed; // [columns, rows / 8]
 
-    AwqRows(
-        StoredTensor weight,
-        int rows,
-        int columns,
-        int groups,
-        float[] scales,
-        float[] zeros,
-        int[] groupOf,
-        long stored
-    )
-        : base(rows, columns, groups, scales, zeros, groupOf, stored) => packed = weight;
+    AwqRows(StoredTensor packed, Groups groups)
+        : base(groups) => this.packed = packed;
 
     /// <summary>Takes <c>qweight</c>, <c>qzeros</c> and <c>scales</c> of a layer.</summary>
     /// <exception cref="CheckpointException">One is missing, of another type or of another shape than these sizes imply.</exception>
@@ -41,23 +32,24 @@ sealed class AwqRows : GroupedRows
         string why = $"{rows} outputs and {columns} inputs as AWQ packs them, in groups of {group}";
         StoredTensor weight = checkpoint.Stored($"{name}.qweight", SafetensorsType.I32, why, columns, rows / PerWord);
         StoredTensor zeroWords = checkpoint.Stored($"{name}.qzeros", SafetensorsType.I32, why, groups, rows / PerWord);
-        float[] stored = checkpoint.Get($"{name}.scales", groups, rows).ToArray();
-        float[] scales = new float[stored.Length];
-        float[] zeros = new float[stored.Length];
+        float[] scales = checkpoint.Get($"{name}.scales", groups, rows).ToArray();
+        float[] zeros = new float[scales.Length];
         ReadOnlySpan<uint> words = zeroWords.Words;
-        for (int g = 0; g < groups; g++)
+        for (int i = 0; i < zeros.Length; i++)
         {
-            for (int o = 0; o < rows; o++)
-            {
-                scales[(o * groups) + g] = stored[(g * rows) + o];
-                uint word = words[((g * rows) + o) / PerWord];
-                zeros[(o * groups) + g] = PackedBits.Integer(word, 4, NibbleOf[o % PerWord]);
-            }
+            zeros[i] = PackedBits.Integer(words[i / PerWord], 4, NibbleOf[i % PerWord]);
         }
 
-        int[] groupOf = [.. Enumerable.Range(0, columns).Select(i => i / group)];
-        long count = weight.Info.Count + zeroWords.Info.Count + stored.Length;
-        return new AwqRows(weight, rows, columns, groups, scales, zeros, groupOf, count);
+        return new AwqRows(
+            weight,
+            new Groups(rows, columns, groups)
+            {
+                Scales = ByRow(scales, groups),
+                Zeros = ByRow(zeros, groups),
+                Of = InOrder(columns, group),
+                StoredCount = weight.Info.Count + zeroWords.Info.Count + scales.Length,
+            }
+        );
     }
 
     /// <inheritdoc/>

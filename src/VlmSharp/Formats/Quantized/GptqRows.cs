@@ -12,18 +12,8 @@ sealed class GptqRows : GroupedRows
     readonly StoredTensor packed; // [columns * bits / 32, rows]
     readonly int bits;
 
-    GptqRows(
-        StoredTensor weight,
-        int bits,
-        int rows,
-        int columns,
-        int groups,
-        float[] scales,
-        float[] zeros,
-        int[] groupOf,
-        long stored
-    )
-        : base(rows, columns, groups, scales, zeros, groupOf, stored) => (packed, this.bits) = (weight, bits);
+    GptqRows(StoredTensor packed, int bits, Groups groups)
+        : base(groups) => (this.packed, this.bits) = (packed, bits);
 
     /// <summary>Takes <c>qweight</c>, <c>qzeros</c>, <c>scales</c> and, where it is there, <c>g_idx</c> of a layer.</summary>
     /// <exception cref="CheckpointException">One is missing, of another type or of another shape than these sizes imply.</exception>
@@ -43,22 +33,16 @@ sealed class GptqRows : GroupedRows
         string why = $"{rows} outputs and {columns} inputs as GPTQ packs {how.Bits} bits, in groups of {group}";
         StoredTensor weight = checkpoint.Stored($"{name}.qweight", SafetensorsType.I32, why, columns / perWord, rows);
         StoredTensor zeroWords = checkpoint.Stored($"{name}.qzeros", SafetensorsType.I32, why, groups, rows / perWord);
-        float[] stored = checkpoint.Get($"{name}.scales", groups, rows).ToArray();
-        float[] scales = new float[stored.Length];
-        float[] zeros = new float[stored.Length];
+        float[] scales = checkpoint.Get($"{name}.scales", groups, rows).ToArray();
+        float[] zeros = new float[scales.Length];
         ReadOnlySpan<uint> words = zeroWords.Words;
-        for (int g = 0; g < groups; g++)
+        for (int i = 0; i < zeros.Length; i++)
         {
-            for (int o = 0; o < rows; o++)
-            {
-                scales[(o * groups) + g] = stored[(g * rows) + o];
-                uint word = words[((g * rows) + o) / perWord];
-                zeros[(o * groups) + g] = PackedBits.Integer(word, how.Bits, o % perWord) + how.ZeroOffset;
-            }
+            zeros[i] = PackedBits.Integer(words[i / perWord], how.Bits, i % perWord) + how.ZeroOffset;
         }
 
-        long count = weight.Info.Count + zeroWords.Info.Count + stored.Length;
-        int[] groupOf = [.. Enumerable.Range(0, columns).Select(i => i / group)];
+        long count = weight.Info.Count + zeroWords.Info.Count + scales.Length;
+        int[] groupOf = InOrder(columns, group);
         if (checkpoint.Contains($"{name}.g_idx"))
         {
             groupOf = GroupIndex.Read(
@@ -68,7 +52,17 @@ sealed class GptqRows : GroupedRows
             count += columns;
         }
 
-        return new GptqRows(weight, how.Bits, rows, columns, groups, scales, zeros, groupOf, count);
+        return new GptqRows(
+            weight,
+            how.Bits,
+            new Groups(rows, columns, groups)
+            {
+                Scales = ByRow(scales, groups),
+                Zeros = ByRow(zeros, groups),
+                Of = groupOf,
+                StoredCount = count,
+            }
+        );
     }
 
     /// <inheritdoc/>

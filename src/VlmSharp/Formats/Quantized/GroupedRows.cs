@@ -12,38 +12,39 @@ namespace VlmSharp.Formats.Quantized;
 /// </remarks>
 abstract class GroupedRows : IRowSource
 {
-    readonly float[] scales;
-    readonly float[] zeros;
-    readonly int groups;
+    readonly Groups groups;
 
     // Neighbouring inputs of one group: where each run of them ends, and the group.
     readonly (int End, int Group)[] runs;
 
-    /// <param name="rows">Outputs.</param>
-    /// <param name="columns">Inputs.</param>
-    /// <param name="groups">Groups of each row.</param>
-    /// <param name="scales">[rows, groups]</param>
-    /// <param name="zeros">[rows, groups], whole numbers.</param>
-    /// <param name="groupOf">[columns], each below <paramref name="groups"/>.</param>
-    /// <param name="storedCount">Elements of all tensors.</param>
-    protected GroupedRows(
-        int rows,
-        int columns,
-        int groups,
-        float[] scales,
-        float[] zeros,
-        ReadOnlySpan<int> groupOf,
-        long storedCount
-    )
+    /// <summary>The groups of a layer.</summary>
+    /// <param name="Rows">Outputs.</param>
+    /// <param name="Columns">Inputs.</param>
+    /// <param name="Count">Groups of each row.</param>
+    protected sealed record Groups(int Rows, int Columns, int Count)
     {
-        (Rows, Columns, StoredCount) = (rows, columns, storedCount);
-        (this.scales, this.zeros, this.groups) = (scales, zeros, groups);
+        /// <summary>[rows, groups]</summary>
+        public required float[] Scales { get; init; }
+
+        /// <summary>[rows, groups], whole numbers.</summary>
+        public required float[] Zeros { get; init; }
+
+        /// <summary>[columns], each below <see cref="Count"/>.</summary>
+        public required int[] Of { get; init; }
+
+        /// <summary>Elements of all tensors of the layer.</summary>
+        public required long StoredCount { get; init; }
+    }
+
+    protected GroupedRows(Groups groups)
+    {
+        this.groups = groups;
         List<(int, int)> found = [];
-        for (int end = 1; end <= columns; end++)
+        for (int end = 1; end <= groups.Columns; end++)
         {
-            if (end == columns || groupOf[end] != groupOf[end - 1])
+            if (end == groups.Columns || groups.Of[end] != groups.Of[end - 1])
             {
-                found.Add((end, groupOf[end - 1]));
+                found.Add((end, groups.Of[end - 1]));
             }
         }
 
@@ -51,13 +52,29 @@ abstract class GroupedRows : IRowSource
     }
 
     /// <inheritdoc/>
-    public int Rows { get; }
+    public int Rows => groups.Rows;
 
     /// <inheritdoc/>
-    public int Columns { get; }
+    public int Columns => groups.Columns;
 
     /// <inheritdoc/>
-    public long StoredCount { get; }
+    public long StoredCount => groups.StoredCount;
+
+    /// <summary>[groups, rows], as some formats have it, to [rows, groups].</summary>
+    protected static float[] ByRow(ReadOnlySpan<float> byGroup, int groups)
+    {
+        float[] values = new float[byGroup.Length];
+        int rows = values.Length / groups;
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = byGroup[(i % groups * rows) + (i / groups)];
+        }
+
+        return values;
+    }
+
+    /// <summary>The group of every input, where so many neighbours at a time share one.</summary>
+    protected static int[] InOrder(int columns, int group) => [.. Enumerable.Range(0, columns).Select(i => i / group)];
 
     /// <summary>Writes the integers of some rows.</summary>
     /// <param name="first">First row.</param>
@@ -72,8 +89,8 @@ abstract class GroupedRows : IRowSource
         Unpack(first, count, rented.AsSpan(0, count * Columns));
         for (int row = 0; row < count; row++)
         {
-            ReadOnlySpan<float> scale = scales.AsSpan((first + row) * groups, groups);
-            ReadOnlySpan<float> zero = zeros.AsSpan((first + row) * groups, groups);
+            ReadOnlySpan<float> scale = groups.Scales.AsSpan((first + row) * groups.Count, groups.Count);
+            ReadOnlySpan<float> zero = groups.Zeros.AsSpan((first + row) * groups.Count, groups.Count);
             ReadOnlySpan<byte> quants = rented.AsSpan(row * Columns, Columns);
             Span<float> values = destination.Slice(row * Columns, Columns);
             int start = 0;

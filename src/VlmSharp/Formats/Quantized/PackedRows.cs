@@ -10,18 +10,8 @@ sealed class PackedRows : GroupedRows
     readonly StoredTensor packed; // [rows, ceil(columns * bits / 32)]
     readonly int bits;
 
-    PackedRows(
-        StoredTensor weight,
-        int bits,
-        int rows,
-        int columns,
-        int groups,
-        float[] scales,
-        float[] zeros,
-        int[] groupOf,
-        long stored
-    )
-        : base(rows, columns, groups, scales, zeros, groupOf, stored) => (packed, this.bits) = (weight, bits);
+    PackedRows(StoredTensor packed, int bits, Groups groups)
+        : base(groups) => (this.packed, this.bits) = (packed, bits);
 
     /// <summary>Takes <c>weight_packed</c>, <c>weight_scale</c>, <c>weight_shape</c> and, where they are there, <c>weight_zero_point</c> and <c>weight_g_idx</c>.</summary>
     /// <exception cref="CheckpointException">One is missing, of another type or of another shape than these sizes imply.</exception>
@@ -71,7 +61,7 @@ sealed class PackedRows : GroupedRows
             count += zeroWords.Info.Count;
         }
 
-        int[] groupOf = [.. Enumerable.Range(0, columns).Select(i => i / group)];
+        int[] groupOf = InOrder(columns, group);
         if (checkpoint.Contains($"{name}.weight_g_idx"))
         {
             StoredTensor index = checkpoint.Stored(
@@ -85,7 +75,17 @@ sealed class PackedRows : GroupedRows
             groupOf = index.Words.ContainsAnyExcept(uint.MaxValue) ? GroupIndex.Read(index, groups) : groupOf;
         }
 
-        return new PackedRows(weight, how.Bits, rows, columns, groups, scales, zeros, groupOf, count);
+        return new PackedRows(
+            weight,
+            how.Bits,
+            new Groups(rows, columns, groups)
+            {
+                Scales = scales,
+                Zeros = zeros,
+                Of = groupOf,
+                StoredCount = count,
+            }
+        );
     }
 
     /// <inheritdoc/>
