@@ -1,8 +1,9 @@
 using System.Text.Json;
+using VlmSharp.Kernels;
 
 namespace VlmSharp.Formats;
 
-/// <summary>Reads the small files of a checkpoint whole, with a limit, and turns what the system reports into errors that name the file.</summary>
+/// <summary>Reads the small files of a checkpoint whole, with a limit, maps the large ones, and turns what the system reports into errors that name the file.</summary>
 internal static class CheckpointFile
 {
     /// <summary>The bytes of a regular file of 1 .. <paramref name="maxBytes"/> bytes.</summary>
@@ -63,6 +64,32 @@ internal static class CheckpointFile
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw Unreadable(path, e);
+        }
+    }
+
+    /// <summary>Maps a regular file, and unmaps it again where what is read of it fails.</summary>
+    /// <exception cref="CheckpointException">The file is missing, empty, no regular file, or cannot be read.</exception>
+    public static T Map<T>(string path, Func<MappedFile, T> read)
+    {
+        Length(path);
+        MappedFile mapped;
+        try
+        {
+            mapped = MappedFile.Open(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(path, e);
+        }
+
+        try
+        {
+            return read(mapped);
+        }
+        catch
+        {
+            mapped.Dispose();
+            throw;
         }
     }
 

@@ -46,30 +46,8 @@ public sealed class SafetensorsFile : ITensorBytes, ICheckpointFile
     /// <exception cref="CheckpointException">
     /// The file cannot be read, is truncated, or its header is malformed, contradicts itself or the file's length.
     /// </exception>
-    public static SafetensorsFile Open(string path)
-    {
-        string name = CheckpointFile.Name(path);
-        CheckpointFile.Length(path);
-        MappedFile mapped;
-        try
-        {
-            mapped = MappedFile.Open(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw CheckpointFile.Unreadable(path, e);
-        }
-
-        try
-        {
-            return new SafetensorsFile(name, mapped);
-        }
-        catch
-        {
-            mapped.Dispose();
-            throw;
-        }
-    }
+    public static SafetensorsFile Open(string path) =>
+        CheckpointFile.Map(path, map => new SafetensorsFile(CheckpointFile.Name(path), map));
 
     /// <summary>Whether the file has a tensor of this name.</summary>
     public bool Contains(string name) => tensors.ContainsKey(name);

@@ -64,29 +64,7 @@ public sealed class GgufFile : ICheckpointFile
 
     /// <summary>Maps a file and reads what stands before its tensors.</summary>
     /// <exception cref="CheckpointException">The file cannot be read, is truncated, damaged, or no GGUF file of a known version.</exception>
-    public static GgufFile Open(string path)
-    {
-        CheckpointFile.Length(path);
-        MappedFile mapped;
-        try
-        {
-            mapped = MappedFile.Open(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw CheckpointFile.Unreadable(path, e);
-        }
-
-        try
-        {
-            return new GgufFile(path, mapped);
-        }
-        catch
-        {
-            mapped.Dispose();
-            throw;
-        }
-    }
+    public static GgufFile Open(string path) => CheckpointFile.Map(path, map => new GgufFile(path, map));
 
     /// <summary>A value of the metadata.</summary>
     /// <exception cref="CheckpointException">There is none of this name.</exception>
