@@ -19,8 +19,8 @@ public sealed partial class ArchitectureTests
     // Each folder may name those of earlier rows and of its own.
     static readonly string[][] Rooms =
     [
-        ["Grounding"],
         ["Formats", "Text", "Vision", "Tensors"],
+        ["Grounding"],
         ["Models"],
         ["Generation"],
         ["Engine"],

@@ -27,7 +27,7 @@ public static class AnswerGrounding
         PictureFrame frame
     )
     {
-        if (answer.Reasoning.Length > 0 && !answer.Text.Contains(Thinking.CloseTag, StringComparison.Ordinal))
+        if (answer.Reasoning.Length > 0 && !answer.Text.Contains(Thoughts.CloseTag, StringComparison.Ordinal))
         {
             // Thoughts that the prompt opened and nothing closed: boxes weighed in them are no answer.
             return new([], GroundingError.Truncated, frame);

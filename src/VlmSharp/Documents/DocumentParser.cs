@@ -5,6 +5,7 @@ using VlmSharp.Generation;
 using VlmSharp.Grounding;
 using VlmSharp.Media.Documents;
 using VlmSharp.Media.Images;
+using VlmSharp.Text;
 
 namespace VlmSharp.Documents;
 
@@ -123,15 +124,13 @@ public sealed partial class DocumentParser(AskAboutPage ask, GroundingDialect? d
         IReadOnlyList<DocumentElement> elements = [];
         bool truncated = false;
         // What a model thought before it answered is no part of the answer.
-        const string thoughtsEnd = "</think>";
-        int thoughts = answer.Text.LastIndexOf(thoughtsEnd, StringComparison.Ordinal);
-        if (thoughts < 0 && answer.Text.AsSpan().TrimStart().StartsWith("<think>"))
+        int start = Thoughts.AnswerStart(answer.Text);
+        if (start < 0)
         {
             frame.Warn("the model thought about the page and never came to an answer");
         }
         else
         {
-            int start = thoughts < 0 ? 0 : thoughts + thoughtsEnd.Length;
             (elements, truncated) = Read(answer.Text, start, frame);
             if (elements.Count == 0)
             {

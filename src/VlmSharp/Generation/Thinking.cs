@@ -15,17 +15,11 @@ public enum ThinkingMode
     Open,
 }
 
-/// <summary>The tags around thoughts, and what a prompt says about them.</summary>
+/// <summary>What a prompt says about thoughts, and how an engine ends them.</summary>
 public static class Thinking
 {
-    /// <summary>Begins thoughts.</summary>
-    public const string OpenTag = "<think>";
-
-    /// <summary>Ends thoughts.</summary>
-    public const string CloseTag = "</think>";
-
     /// <summary>What an engine writes to end thoughts; with a template's <c>&lt;think&gt;\n</c> before it, an empty block as templates write it.</summary>
-    public const string Closing = "\n</think>\n\n";
+    public const string Closing = $"\n{Thoughts.CloseTag}\n\n";
 
     const int LongestOpening = 32; // tokens at the end of a prompt that are looked at: the tag and blanks
 
@@ -38,9 +32,11 @@ public static class Thinking
     public static ThinkingMode Of(ReadOnlySpan<int> prompt, Tokenizer tokenizer)
     {
         ReadOnlySpan<int> end = prompt[Math.Max(0, prompt.Length - LongestOpening)..];
-        if (!tokenizer.TryGetId(OpenTag, out int open))
+        if (!tokenizer.TryGetId(Thoughts.OpenTag, out int open))
         {
-            return tokenizer.Decode(end).AsSpan().TrimEnd().EndsWith(OpenTag) ? ThinkingMode.Open : ThinkingMode.None;
+            return tokenizer.Decode(end).AsSpan().TrimEnd().EndsWith(Thoughts.OpenTag)
+                ? ThinkingMode.Open
+                : ThinkingMode.None;
         }
 
         while (!end.IsEmpty && tokenizer.Bytes(end[^1]).IndexOfAnyExcept(" \t\r\n"u8) < 0)
@@ -48,7 +44,7 @@ public static class Thinking
             end = end[..^1];
         }
 
-        bool closed = tokenizer.TryGetId(CloseTag, out int close) && !end.IsEmpty && end[^1] == close;
+        bool closed = tokenizer.TryGetId(Thoughts.CloseTag, out int close) && !end.IsEmpty && end[^1] == close;
         return !end.IsEmpty && end[^1] == open ? ThinkingMode.Open
             : closed ? ThinkingMode.None
             : ThinkingMode.Optional;

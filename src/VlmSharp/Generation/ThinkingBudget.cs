@@ -71,7 +71,7 @@ sealed class ThinkingBudget
                 break;
             }
 
-            string tag = phase == Phase.Before ? Thinking.OpenTag : Thinking.CloseTag;
+            string tag = phase == Phase.Before ? Thoughts.OpenTag : Thoughts.CloseTag;
             if (Ends(c, tag, ref matched))
             {
                 phase++;

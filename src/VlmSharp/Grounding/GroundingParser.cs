@@ -1,3 +1,5 @@
+using VlmSharp.Text;
+
 namespace VlmSharp.Grounding;
 
 /// <summary>How a family of models writes what it points at.</summary>
@@ -24,9 +26,6 @@ public enum GroundingDialect
 /// </remarks>
 public static class GroundingParser
 {
-    const string ThoughtsBegin = "<think>";
-    const string ThoughtsEnd = "</think>";
-
     /// <summary>The space in which a family writes coordinates.</summary>
     public static CoordinateSpace Space(this GroundingDialect dialect) =>
         dialect == GroundingDialect.Qwen25VL ? CoordinateSpace.ResizedPixels : CoordinateSpace.Thousandths;
@@ -40,13 +39,12 @@ public static class GroundingParser
     {
         ArgumentNullException.ThrowIfNull(text);
         ArgumentNullException.ThrowIfNull(frame);
-        int end = text.LastIndexOf(ThoughtsEnd, StringComparison.Ordinal);
-        if (end < 0 && text.AsSpan().TrimStart().StartsWith(ThoughtsBegin))
+        int start = Thoughts.AnswerStart(text);
+        if (start < 0)
         {
             return new([], GroundingError.Truncated, frame); // it never got to the answer
         }
 
-        int start = end < 0 ? 0 : end + ThoughtsEnd.Length;
         Findings findings = dialect switch
         {
             GroundingDialect.QwenVL => TagItems.Read(text, start, TagItems.QwenVL),

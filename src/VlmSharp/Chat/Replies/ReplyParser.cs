@@ -1,5 +1,6 @@
 using System.Text;
 using VlmSharp.Generation;
+using VlmSharp.Text;
 
 namespace VlmSharp.Chat.Replies;
 
@@ -113,18 +114,18 @@ public sealed class ReplyParser
             return true;
         }
 
-        Match open = opens ? MatchAt(at, Thinking.OpenTag) : Match.No;
-        Match close = inThoughts ? MatchAt(at, Thinking.CloseTag) : Match.No;
+        Match open = opens ? MatchAt(at, Thoughts.OpenTag) : Match.No;
+        Match close = inThoughts ? MatchAt(at, Thoughts.CloseTag) : Match.No;
         Match call = calling ? MatchAt(at, BlockOpen) : Match.No;
         if (open == Match.Full)
         {
             inThoughts = hadThoughts = true;
-            at += Thinking.OpenTag.Length;
+            at += Thoughts.OpenTag.Length;
         }
         else if (close == Match.Full)
         {
             inThoughts = false;
-            at += Thinking.CloseTag.Length;
+            at += Thoughts.CloseTag.Length;
         }
         else if (call == Match.Full)
         {
@@ -153,7 +154,7 @@ public sealed class ReplyParser
         {
             if (buffer[cursor] == '<')
             {
-                Match thoughtsEnd = inThoughts ? MatchAt(cursor, Thinking.CloseTag) : Match.No;
+                Match thoughtsEnd = inThoughts ? MatchAt(cursor, Thoughts.CloseTag) : Match.No;
                 if (thoughtsEnd == Match.Full)
                 {
                     Emit(buffer.AsSpan(at, cursor - at));

@@ -1,6 +1,7 @@
 using VlmSharp.Chat;
 using VlmSharp.Generation;
 using VlmSharp.Testing;
+using VlmSharp.Text;
 
 namespace VlmSharp.Tests.Chat.Replies;
 
@@ -34,7 +35,7 @@ static class ThinkingModel
         {
             copy.Text(
                 file,
-                text => text.Replace("<|quad_start|>", Thinking.OpenTag).Replace("<|quad_end|>", Thinking.CloseTag)
+                text => text.Replace("<|quad_start|>", Thoughts.OpenTag).Replace("<|quad_end|>", Thoughts.CloseTag)
             );
         }
 
