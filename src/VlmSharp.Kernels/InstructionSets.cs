@@ -12,6 +12,9 @@ internal static class InstructionSets
     /// <summary>Dot products of pairs of bf16 on top of <see cref="Avx512"/>: no intrinsics of .NET, only generated code uses them.</summary>
     public static bool Avx512Bf16 => Avx512 && HasLeaf7(subleaf: 1) && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
 
+    /// <summary>Dot products of four bytes on top of <see cref="Avx512"/>: as above.</summary>
+    public static bool Avx512Vnni => Avx512 && HasLeaf7(subleaf: 0) && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
+
     static bool HasLeaf7(int subleaf) => X86Base.CpuId(0, 0).Eax >= 7 && X86Base.CpuId(7, 0).Eax >= subleaf;
 
     /// <summary>256-bit vectors with fused multiply-add.</summary>

@@ -30,6 +30,10 @@ public static unsafe class MachineLimits
     public static double Bf16Dot(WorkerPool pool) =>
         Bf16Chains.Kernel is null ? 0 : Best(pool, 16L * 2 * 2 * Chains, new Bf16Body());
 
+    /// <summary>Multiplications and additions per second of dot products of bytes; 0 where the machine has none.</summary>
+    public static double Int8Dot(WorkerPool pool) =>
+        Int8Chains.Kernel is null ? 0 : Best(pool, 16L * 4 * 2 * Chains, new Int8Body());
+
     /// <summary>Bytes per second of reading memory once, front to back, all threads together.</summary>
     /// <param name="pool">Threads.</param>
     /// <param name="bytes">How much; far more than the caches hold.</param>
@@ -197,19 +201,34 @@ public static unsafe class MachineLimits
 
     readonly struct Bf16Body : IParallelBody
     {
-        public void Run(int part, int worker)
-        {
-            nint repeats = Repeats;
-            Bf16Chains.Kernel(&repeats);
-        }
+        public void Run(int part, int worker) => RunChains(Bf16Chains.Kernel);
+    }
+
+    readonly struct Int8Body : IParallelBody
+    {
+        public void Run(int part, int worker) => RunChains(Int8Chains.Kernel);
     }
 
     static class Bf16Chains
     {
         public static readonly delegate* unmanaged[SuppressGCTransition]<void*, void> Kernel =
-            InstructionSets.Avx512Bf16 ? KernelWriter.Publish(Write) : null;
+            InstructionSets.Avx512Bf16 ? WriteChains((code, sum, x) => code.Vdpbf16ps(sum, x, x)) : null;
+    }
 
-        static void Write(Assembler code)
+    static class Int8Chains
+    {
+        public static readonly delegate* unmanaged[SuppressGCTransition]<void*, void> Kernel =
+            InstructionSets.Avx512Vnni ? WriteChains((code, sum, x) => code.Vpdpbusd(sum, x, x)) : null;
+    }
+
+    static void RunChains(delegate* unmanaged[SuppressGCTransition]<void*, void> kernel)
+    {
+        nint repeats = Repeats;
+        kernel(&repeats);
+    }
+
+    static delegate* unmanaged[SuppressGCTransition]<void*, void> WriteChains(Action<Assembler, Vec, Vec> link) =>
+        KernelWriter.Publish(code =>
         {
             RegisterFile vectors = new(512, 32);
             code.Mov(Gpr.Rcx, new Mem(Gpr.Rax));
@@ -222,13 +241,12 @@ public static unsafe class MachineLimits
             Assembler.Label loop = code.Here();
             for (int i = 0; i < Chains; i++)
             {
-                code.Vdpbf16ps(vectors["sum", i], vectors["x"], vectors["x"]);
+                link(code, vectors["sum", i], vectors["x"]);
             }
 
             code.Sub(Gpr.Rcx, 1);
             code.Jnz(loop);
-        }
-    }
+        });
 
     static volatile byte kept;
 

@@ -11,14 +11,17 @@ public static unsafe partial class MatMul
     {
         switch (call.W.Storage)
         {
-            case ElementType.F32:
+            case WeightFormat.F32:
                 Drive<Avx2Kernels<F32Weights>>(call);
                 break;
-            case ElementType.BF16:
+            case WeightFormat.BF16:
                 Drive<Avx2Kernels<BF16Weights>>(call);
                 break;
-            default:
+            case WeightFormat.F16:
                 Drive<Avx2Kernels<F16Weights>>(call);
+                break;
+            default:
+                DriveUnpacked<Avx2Kernels<F32Weights>>(call);
                 break;
         }
     }
@@ -31,20 +34,22 @@ public static unsafe partial class MatMul
     readonly struct Avx2Kernels<TWeights> : IPanelKernels
         where TWeights : struct, IWeightFormat
     {
-        public static int TileRows => int.MaxValue;
+        public int TileRows => int.MaxValue;
 
-        public static bool TilesReadF32 => false;
+        public bool TilesReadUnpacked => false;
 
-        public static bool ReadsWeightsOnce(int rows) => rows is 1 or 2 or 4 or 6;
+        public bool RowsReadUnpacked => false;
 
-        public static void Pack(float* x, nint stride, int columns, float* packed) => throw new UnreachableException();
+        public bool ReadsWeightsOnce(int rows) => rows is 1 or 2 or 4 or 6;
 
-        public static void Unpack(byte* panel, int depth, float* unpacked) => throw new UnreachableException();
+        public void Pack(float* x, nint stride, int columns, float* packed) => throw new UnreachableException();
 
-        public static void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride) =>
+        public void Unpack(byte* panel, int depth, byte* unpacked) => throw new UnreachableException();
+
+        public void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride) =>
             throw new UnreachableException();
 
-        public static void Rows(
+        public void Rows(
             float* x,
             nint stride,
             int rows,

@@ -10,14 +10,17 @@ public static unsafe partial class MatMul
     {
         switch (call.W.Storage)
         {
-            case ElementType.F32:
+            case WeightFormat.F32:
                 Drive<Avx512Kernels<F32Weights>>(call);
                 break;
-            case ElementType.BF16:
+            case WeightFormat.BF16:
                 Drive<Avx512Kernels<BF16Weights>>(call);
                 break;
-            default:
+            case WeightFormat.F16:
                 Drive<Avx512Kernels<F16Weights>>(call);
+                break;
+            default:
+                DriveUnpacked<Avx512Kernels<F32Weights>>(call);
                 break;
         }
     }
@@ -33,15 +36,17 @@ public static unsafe partial class MatMul
     {
         const int PrefetchBytes = 2048;
 
-        public static int TileRows => 14;
+        public int TileRows => 14;
 
-        public static bool TilesReadF32 => TWeights.WidenFirst;
+        public bool TilesReadUnpacked => TWeights.WidenFirst;
 
-        public static bool ReadsWeightsOnce(int rows) => rows is 1 or 2 or 4 or 8;
+        public bool RowsReadUnpacked => false;
+
+        public bool ReadsWeightsOnce(int rows) => rows is 1 or 2 or 4 or 8;
 
         // Four rows at a time are transposed in 4x4 blocks; the last two go element by element.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public static void Pack(float* x, nint stride, int columns, float* packed)
+        public void Pack(float* x, nint stride, int columns, float* packed)
         {
             int blocks = columns / 4 * 4;
             for (int r = 0; r < 12; r += 4)
@@ -81,17 +86,18 @@ public static unsafe partial class MatMul
         }
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public static void Unpack(byte* panel, int depth, float* unpacked)
+        public void Unpack(byte* panel, int depth, byte* unpacked)
         {
-            for (nint k = 0; k < depth; k++, unpacked += PanelRows)
+            float* values = (float*)unpacked; // [depth, 32]
+            for (nint k = 0; k < depth; k++, values += PanelRows)
             {
                 byte* column = panel + TWeights.Offset(k);
-                TWeights.Low512(column).Store(unpacked);
-                TWeights.High512(column).Store(unpacked + 16);
+                TWeights.Low512(column).Store(values);
+                TWeights.High512(column).Store(values + 16);
             }
         }
 
-        public static void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride)
+        public void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride)
         {
             if (TWeights.WidenFirst)
             {
@@ -103,7 +109,7 @@ public static unsafe partial class MatMul
             }
         }
 
-        public static void Rows(
+        public void Rows(
             float* x,
             nint stride,
             int rows,

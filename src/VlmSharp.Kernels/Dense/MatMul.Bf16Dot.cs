@@ -7,57 +7,26 @@ namespace VlmSharp.Kernels;
 
 public static unsafe partial class MatMul
 {
-    static void Avx512Bf16(in Call call)
+    static void Bf16Dot(in Call call)
     {
-        PackedMatrix w = call.W;
-        if (!call.MayRound || w.Storage != ElementType.BF16)
-        {
-            Avx512(call);
-            return;
-        }
-
-        if (call.Rows == 0 || w.Rows == 0)
-        {
-            return;
-        }
-
-        int pairs = (w.Columns + 1) / 2;
+        int pairs = (call.W.Columns + 1) / 2;
         AlignedBuffer rounded = call.Pool.Rent((long)call.Rows * Math.Max(pairs, 1) * sizeof(uint));
         try
         {
             fixed (float* x = call.X)
-            fixed (float* y = call.Y)
-            fixed (float* bias = call.Bias)
             {
-                RoundRows round = new(x, call.XStride, w.Columns, (uint*)rounded.Pointer, pairs);
+                RoundRows round = new(x, call.XStride, call.W.Columns, (uint*)rounded.Pointer, pairs);
                 call.Pool.Run(call.Rows, ref round);
-
-                // A pair of bf16 is as wide as an f32: the driver moves words, whatever they hold.
-                var product = new Product<Bf16DotKernels>
-                {
-                    X = (float*)rounded.Pointer,
-                    XStride = pairs,
-                    Columns = pairs,
-                    Panels = w.Panels,
-                    PanelBytes = (nint)w.PanelBytes,
-                    ColumnBytes = PanelRows * sizeof(uint),
-                    PanelCount = w.PanelCount,
-                    Outputs = w.Rows,
-                    Bias = bias,
-                    Y = y,
-                    YStride = call.YStride,
-                    Accumulate = call.Accumulate,
-                    Pool = call.Pool,
-                };
-                product.Run(call.Rows);
             }
+
+            // A pair of bf16 is as wide as an f32.
+            Steps steps = new(pairs, 1, ColumnBytes, DepthBlock, ColumnBytes);
+            Drive(call, default(Bf16DotKernels), (float*)rounded.Pointer, pairs, steps);
         }
         finally
         {
             call.Pool.Return(rounded);
         }
-
-        GC.KeepAlive(w);
     }
 
     /// <summary>Rows of f32 to pairs of bf16, to the nearest, ties to even; an odd last column gets a zero beside it.</summary>
@@ -147,19 +116,21 @@ public static unsafe partial class MatMul
             return false;
         }
 
-        public static int TileRows => 14;
+        public int TileRows => 14;
 
-        public static bool TilesReadF32 => false;
+        public bool TilesReadUnpacked => false;
 
-        public static bool ReadsWeightsOnce(int rows) => rows is 1 or 2 or 4 or 8;
+        public bool RowsReadUnpacked => false;
 
-        public static void Pack(float* x, nint stride, int columns, float* packed) =>
-            Avx512Kernels<F32Weights>.Pack(x, stride, columns, packed);
+        public bool ReadsWeightsOnce(int rows) => rows is 1 or 2 or 4 or 8;
 
-        public static void Unpack(byte* panel, int depth, float* unpacked) =>
+        public void Pack(float* x, nint stride, int columns, float* packed) =>
+            default(Avx512Kernels<F32Weights>).Pack(x, stride, columns, packed);
+
+        public void Unpack(byte* panel, int depth, byte* unpacked) =>
             throw new System.Diagnostics.UnreachableException();
 
-        public static void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride)
+        public void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride)
         {
             Arguments arguments = new()
             {
@@ -172,7 +143,7 @@ public static unsafe partial class MatMul
             Tile14(&arguments);
         }
 
-        public static void Rows(
+        public void Rows(
             float* x,
             nint stride,
             int rows,

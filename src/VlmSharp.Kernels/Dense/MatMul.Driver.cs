@@ -5,31 +5,34 @@ namespace VlmSharp.Kernels;
 
 /// <summary>The inner loops of one instruction set for one storage type; the driver does everything around them.</summary>
 /// <remarks>
-/// Sums are f32 rows of 32 per panel. Kernels add to them, over as many columns as they are told, in ascending order; so the
-/// driver is free to cut rows, columns and panels as caches like it, and no cut changes a bit of the result.
+/// Sums are f32 rows of 32 per panel. Kernels add to them, over as many <see cref="Steps"/> as they are told, in ascending order; so
+/// the driver is free to cut rows, columns and panels as caches like it, and no cut changes a bit of the result.
 /// </remarks>
 internal unsafe interface IPanelKernels
 {
     /// <summary>Rows of x that <see cref="Tile"/> multiplies at once; fewer go to <see cref="Rows"/>.</summary>
-    static abstract int TileRows { get; }
+    int TileRows { get; }
 
-    /// <summary>Whether <see cref="Tile"/> wants panels that <see cref="Unpack"/> has widened to f32.</summary>
-    static abstract bool TilesReadF32 { get; }
+    /// <summary>Whether <see cref="Tile"/> wants panels that <see cref="Unpack"/> has prepared.</summary>
+    bool TilesReadUnpacked { get; }
+
+    /// <summary>Whether <see cref="Rows"/> wants them as well, and then one at a time.</summary>
+    bool RowsReadUnpacked { get; }
 
     /// <summary>Whether <see cref="Rows"/> passes over the weights only once for this many rows.</summary>
-    static abstract bool ReadsWeightsOnce(int rows);
+    bool ReadsWeightsOnce(int rows);
 
-    /// <summary>Copies <see cref="TileRows"/> rows of x to [columns, TileRows].</summary>
-    static abstract void Pack(float* x, nint stride, int columns, float* packed);
+    /// <summary>Copies <see cref="TileRows"/> rows of x, of so many words, into the order that <see cref="Tile"/> reads.</summary>
+    void Pack(float* x, nint stride, int words, float* packed);
 
-    /// <summary>Widens [depth, 32] values of a panel.</summary>
-    static abstract void Unpack(byte* panel, int depth, float* unpacked);
+    /// <summary>Prepares some steps of a panel.</summary>
+    void Unpack(byte* panel, int depth, byte* unpacked);
 
-    /// <summary>Adds packed [depth, TileRows] times one panel [depth, 32] to sums [TileRows, 32].</summary>
-    static abstract void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride);
+    /// <summary>Adds packed rows [depth, TileRows] times one panel [depth, 32] to sums [TileRows, 32].</summary>
+    void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride);
 
     /// <summary>Adds x [rows, depth] times each of <paramref name="panelCount"/> panels to sums [rows, 32 * panelCount].</summary>
-    static abstract void Rows(
+    void Rows(
         float* x,
         nint stride,
         int rows,
@@ -42,6 +45,14 @@ internal unsafe interface IPanelKernels
     );
 }
 
+/// <summary>How the columns of a product are counted: one by one, in pairs, or in blocks that share scales.</summary>
+/// <param name="Count">Steps of a whole row.</param>
+/// <param name="Words">32-bit words of x in a step; what they hold is the kernels' business.</param>
+/// <param name="PanelBytes">Bytes of a panel in a step.</param>
+/// <param name="Block">Steps handled before the next rows and panels come, so that caches hold them.</param>
+/// <param name="UnpackedBytes">Bytes of a step that <see cref="IPanelKernels.Unpack"/> prepared.</param>
+internal readonly record struct Steps(int Count, int Words, nint PanelBytes, int Block, int UnpackedBytes);
+
 public static unsafe partial class MatMul
 {
     const int PanelRows = PackedMatrix.PanelRows;
@@ -49,6 +60,8 @@ public static unsafe partial class MatMul
     // Columns handled before the next rows and panels come. A block of a panel (48 KiB of f32) stays in the second-level cache
     // while all rows of the part pass by, and a packed tile of 14 rows (21 KiB) in the first-level cache.
     const int DepthBlock = 384;
+
+    const int ColumnBytes = PanelRows * sizeof(float); // of f32, or of a pair of 16-bit values
 
     // Panels of a part: their streams are read side by side, and a block of packed rows in the second-level cache serves all.
     const int PanelsPerPart = 4;
@@ -59,7 +72,25 @@ public static unsafe partial class MatMul
     // Packed rows are held in the last-level cache; more rows than that are multiplied in rounds, each streaming the weights once.
     const long PackedBytes = 8 << 20;
 
+    /// <summary>A product with plain numbers: x as it is, column by column.</summary>
     static void Drive<TKernels>(in Call call)
+        where TKernels : struct, IPanelKernels
+    {
+        int bytes = PanelRows * call.W.Storage.ValueBytes(); // of each column where columns come in even numbers
+        fixed (float* x = call.X)
+        {
+            Drive(
+                call,
+                default(TKernels),
+                x,
+                call.XStride,
+                new Steps(call.W.Columns, 1, bytes, DepthBlock, ColumnBytes)
+            );
+        }
+    }
+
+    /// <summary>A product with rows of x that were made for the kernels.</summary>
+    static void Drive<TKernels>(in Call call, TKernels kernels, float* x, nint xStride, Steps steps)
         where TKernels : struct, IPanelKernels
     {
         PackedMatrix w = call.W;
@@ -68,18 +99,17 @@ public static unsafe partial class MatMul
             return;
         }
 
-        fixed (float* x = call.X)
         fixed (float* y = call.Y)
         fixed (float* bias = call.Bias)
         {
             var product = new Product<TKernels>
             {
+                Kernels = kernels,
                 X = x,
-                XStride = call.XStride,
-                Columns = w.Columns,
+                XStride = xStride,
+                Steps = steps,
                 Panels = w.Panels,
                 PanelBytes = (nint)w.PanelBytes,
-                ColumnBytes = PanelRows * w.Storage.Size(),
                 PanelCount = w.PanelCount,
                 Outputs = w.Rows,
                 Bias = bias, // null when empty
@@ -97,12 +127,12 @@ public static unsafe partial class MatMul
     struct Product<TKernels> : IParallelBody
         where TKernels : struct, IPanelKernels
     {
+        public required TKernels Kernels;
         public required float* X;
         public required nint XStride;
-        public required int Columns;
+        public required Steps Steps;
         public required byte* Panels;
         public required nint PanelBytes;
-        public required nint ColumnBytes; // of each column where columns come in even numbers
         public required int PanelCount;
         public required int Outputs;
         public required float* Bias; // null for none
@@ -114,20 +144,20 @@ public static unsafe partial class MatMul
         int rows; // of this round, starting at X and Y
         int panelsPerPart;
         int rowParts;
-        float* packed; // [tiles of the round][columns, TileRows]
+        float* packed; // [tiles of the round][steps, TileRows]
         nint packedTile; // elements from one tile to the next
 
         public void Run(int totalRows)
         {
             // A few parts for each thread even out their different speeds.
             panelsPerPart = Math.Clamp(PanelCount / (2 * Pool.Threads), 1, PanelsPerPart);
-            packedTile = (nint)Math.Max(Columns, 1) * TKernels.TileRows;
+            packedTile = Math.Max((nint)Steps.Count * Steps.Words, 1) * Kernels.TileRows;
             long tilesPerRound = Math.Max(PackedBytes / sizeof(float) / packedTile, 1);
-            int rowsPerRound = (int)Math.Min(tilesPerRound * TKernels.TileRows, totalRows);
+            int rowsPerRound = (int)Math.Min(tilesPerRound * Kernels.TileRows, totalRows);
             AlignedBuffer? buffer = null;
-            if (totalRows >= TKernels.TileRows)
+            if (totalRows >= Kernels.TileRows)
             {
-                buffer = Pool.Rent(rowsPerRound / TKernels.TileRows * packedTile * sizeof(float));
+                buffer = Pool.Rent(rowsPerRound / Kernels.TileRows * packedTile * sizeof(float));
                 packed = (float*)buffer.Pointer;
             }
 
@@ -152,10 +182,10 @@ public static unsafe partial class MatMul
         void RunRound(int count)
         {
             rows = count;
-            int tiles = rows / TKernels.TileRows;
+            int tiles = rows / Kernels.TileRows;
             if (tiles > 0)
             {
-                var pack = new PackTiles<TKernels>(X, XStride, Columns, packed, packedTile);
+                var pack = new PackTiles<TKernels>(Kernels, X, XStride, Steps.Count * Steps.Words, packed, packedTile);
                 Pool.Run(tiles, ref pack);
             }
 
@@ -175,42 +205,50 @@ public static unsafe partial class MatMul
 
             nint sumsStride = panelCount * PanelRows;
             int sumsBytes = rowCount * panelCount * PanelRows * sizeof(float);
-            byte* scratch = Pool.ScratchPointer(worker, sumsBytes + DepthBlock * PanelRows * sizeof(float));
+            byte* scratch = Pool.ScratchPointer(worker, sumsBytes + Steps.Block * Steps.UnpackedBytes);
             float* sums = (float*)scratch; // [rowCount, panelCount * 32]
-            float* unpacked = (float*)(scratch + sumsBytes); // [DepthBlock, 32]
+            byte* unpacked = scratch + sumsBytes; // a block of steps
             new Span<byte>(scratch, sumsBytes).Clear();
 
-            int tileRowCount = rowCount / TKernels.TileRows * TKernels.TileRows;
+            int tileRowCount = rowCount / Kernels.TileRows * Kernels.TileRows;
             int rest = rowCount - tileRowCount;
 
             // Where nothing passes over the weights twice, whole panels make the longest streams.
-            int depthBlock = tileRowCount == 0 && TKernels.ReadsWeightsOnce(rest) ? Columns : DepthBlock;
-            for (int column = 0; column < Columns; column += depthBlock)
+            bool unpack = Kernels.RowsReadUnpacked || (Kernels.TilesReadUnpacked && tileRowCount > 0);
+            bool sideBySide = rest > 0 && !Kernels.RowsReadUnpacked;
+            int depthBlock =
+                tileRowCount == 0 && sideBySide && Kernels.ReadsWeightsOnce(rest) ? Steps.Count : Steps.Block;
+            for (int step = 0; step < Steps.Count; step += depthBlock)
             {
-                int depth = Math.Min(depthBlock, Columns - column);
-                byte* block = Panels + firstPanel * PanelBytes + column * ColumnBytes;
-                for (int p = 0; p < panelCount && tileRowCount > 0; p++)
+                int depth = Math.Min(depthBlock, Steps.Count - step);
+                byte* block = Panels + firstPanel * PanelBytes + step * Steps.PanelBytes;
+                nint word = (nint)step * Steps.Words;
+                float* restX = X + (firstRow + tileRowCount) * XStride + word;
+                float* restSums = sums + tileRowCount * sumsStride;
+                for (int p = 0; p < panelCount && (tileRowCount > 0 || unpack); p++)
                 {
                     byte* panel = block + p * PanelBytes;
-                    if (TKernels.TilesReadF32)
+                    if (unpack)
                     {
-                        TKernels.Unpack(panel, depth, unpacked);
-                        panel = (byte*)unpacked;
+                        Kernels.Unpack(panel, depth, unpacked);
+                        panel = unpacked;
                     }
 
-                    for (int r = 0; r < tileRowCount; r += TKernels.TileRows)
+                    for (int r = 0; r < tileRowCount; r += Kernels.TileRows)
                     {
-                        float* tile =
-                            packed + (firstRow + r) / TKernels.TileRows * packedTile + column * TKernels.TileRows;
-                        TKernels.Tile(tile, panel, depth, sums + r * sumsStride + p * PanelRows, sumsStride);
+                        float* tile = packed + (firstRow + r) / Kernels.TileRows * packedTile + word * Kernels.TileRows;
+                        Kernels.Tile(tile, panel, depth, sums + r * sumsStride + p * PanelRows, sumsStride);
+                    }
+
+                    if (rest > 0 && !sideBySide)
+                    {
+                        Kernels.Rows(restX, XStride, rest, panel, 0, 1, depth, restSums + p * PanelRows, sumsStride);
                     }
                 }
 
-                if (rest > 0)
+                if (sideBySide)
                 {
-                    float* from = X + (firstRow + tileRowCount) * XStride + column;
-                    float* to = sums + tileRowCount * sumsStride;
-                    TKernels.Rows(from, XStride, rest, block, PanelBytes, panelCount, depth, to, sumsStride);
+                    Kernels.Rows(restX, XStride, rest, block, PanelBytes, panelCount, depth, restSums, sumsStride);
                 }
             }
 
@@ -224,12 +262,18 @@ public static unsafe partial class MatMul
         }
     }
 
-    readonly struct PackTiles<TKernels>(float* x, nint stride, int columns, float* packed, nint packedTile)
-        : IParallelBody
+    readonly struct PackTiles<TKernels>(
+        TKernels kernels,
+        float* x,
+        nint stride,
+        int words,
+        float* packed,
+        nint packedTile
+    ) : IParallelBody
         where TKernels : struct, IPanelKernels
     {
         public void Run(int part, int worker) =>
-            TKernels.Pack(x + part * TKernels.TileRows * stride, stride, columns, packed + part * packedTile);
+            kernels.Pack(x + part * kernels.TileRows * stride, stride, words, packed + part * packedTile);
     }
 
     // y = sums (+ bias) (+ y), in this order

@@ -9,14 +9,17 @@ public static unsafe partial class MatMul
     {
         switch (call.W.Storage)
         {
-            case ElementType.F32:
+            case WeightFormat.F32:
                 Drive<PortableKernels<F32Weights>>(call);
                 break;
-            case ElementType.BF16:
+            case WeightFormat.BF16:
                 Drive<PortableKernels<BF16Weights>>(call);
                 break;
-            default:
+            case WeightFormat.F16:
                 Drive<PortableKernels<F16Weights>>(call);
+                break;
+            default:
+                DriveUnpacked<PortableKernels<F32Weights>>(call);
                 break;
         }
     }
@@ -25,22 +28,24 @@ public static unsafe partial class MatMul
     readonly struct PortableKernels<TWeights> : IPanelKernels
         where TWeights : struct, IWeightFormat
     {
-        public static int TileRows => int.MaxValue; // x is read in place
+        public int TileRows => int.MaxValue; // x is read in place
 
-        public static bool TilesReadF32 => false;
+        public bool TilesReadUnpacked => false;
 
-        public static bool ReadsWeightsOnce(int rows) => true;
+        public bool RowsReadUnpacked => false;
 
-        public static void Pack(float* x, nint stride, int columns, float* packed) => throw new UnreachableException();
+        public bool ReadsWeightsOnce(int rows) => true;
 
-        public static void Unpack(byte* panel, int depth, float* unpacked) => throw new UnreachableException();
+        public void Pack(float* x, nint stride, int columns, float* packed) => throw new UnreachableException();
 
-        public static void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride) =>
+        public void Unpack(byte* panel, int depth, byte* unpacked) => throw new UnreachableException();
+
+        public void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride) =>
             throw new UnreachableException();
 
         [SkipLocalsInit]
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public static void Rows(
+        public void Rows(
             float* x,
             nint stride,
             int rows,

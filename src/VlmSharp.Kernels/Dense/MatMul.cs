@@ -16,7 +16,7 @@ public static unsafe partial class MatMul
 
     internal static readonly KernelTable<Signature> Variants = new(
         "matmul",
-        ("avx512bf16", Bf16DotKernels.Supported, Avx512Bf16),
+        ("avx512dot", Bf16DotKernels.Supported || Int8DotKernels.Supported, Avx512Dot),
         ("avx512", InstructionSets.Avx512, Avx512),
         ("avx2", InstructionSets.Avx2, Avx2),
         ("portable", true, Portable)
@@ -33,8 +33,10 @@ public static unsafe partial class MatMul
     /// <param name="pool">Threads to share the work.</param>
     /// <param name="accumulate">Add to y instead of overwriting it.</param>
     /// <param name="mayRound">
-    /// Lets a variant that is faster so round x to the storage type of the weights first, as the published models do when they run in
-    /// bf16. Rounding does not depend on the other rows either.
+    /// Lets a variant that is faster so round x first: to bf16 where weights are bf16, as the published models do when they run in it; to
+    /// bytes, with a scale for each 32 columns, where weights are blocks of integers (each value is then off by at most half of
+    /// 1/127 of the largest beside it). Rounding does not depend on the other rows either. A row that is rounded to bytes and
+    /// holds a NaN or an infinity has the result NaN everywhere.
     /// </param>
     /// <exception cref="ArgumentException">A span is too short for the sizes given, or a stride smaller than a row.</exception>
     public static void Apply(

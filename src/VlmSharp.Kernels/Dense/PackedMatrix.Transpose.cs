@@ -21,7 +21,7 @@ public sealed unsafe partial class PackedMatrix
             byte* from = source + (long)(start - firstRow) * sourceType.Size();
             long step = (long)(endRow - firstRow) * sourceType.Size();
             int column = 0;
-            if (Sse2.IsSupported && end - start == PanelRows && matrix.Storage != ElementType.F32)
+            if (Sse2.IsSupported && end - start == PanelRows && matrix.Storage != WeightFormat.F32)
             {
                 for (; column < matrix.Columns - 1; column += 2, from += 2 * step)
                 {
@@ -58,10 +58,10 @@ public sealed unsafe partial class PackedMatrix
                 case ElementType.F32:
                     *(uint*)to = Unsafe.ReadUnaligned<uint>(from);
                     break;
-                case ElementType.BF16 when matrix.Storage == ElementType.F32:
+                case ElementType.BF16 when matrix.Storage == WeightFormat.F32:
                     *(float*)to = Widen.BF16(Unsafe.ReadUnaligned<ushort>(from));
                     break;
-                case ElementType.F16 when matrix.Storage == ElementType.F32:
+                case ElementType.F16 when matrix.Storage == WeightFormat.F32:
                     *(float*)to = Widen.F16(Unsafe.ReadUnaligned<ushort>(from));
                     break;
                 default:

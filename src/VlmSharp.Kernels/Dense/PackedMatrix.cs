@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using VlmSharp.Kernels.Quantized;
 
 namespace VlmSharp.Kernels;
 
@@ -17,7 +18,11 @@ namespace VlmSharp.Kernels;
 /// last column without a neighbour has zeros beside it.
 /// </para>
 /// <para>
-/// Filled once by <see cref="PackRows"/> or <see cref="PackTransposed"/>, then read by any number of threads. Owns its memory, unless it
+/// Formats of blocks keep their codes and scales, a block of columns of all 32 rows after the other, in no more bytes than the file
+/// has for them: see <see cref="PanelBlocks"/>.
+/// </para>
+/// <para>
+/// Filled once by <see cref="PackRows"/>, <see cref="PackTransposed"/> or <see cref="PackBlocks"/>, then read by any number of threads. Owns its memory, unless it
 /// is a <see cref="Slice"/>.
 /// </para>
 /// </remarks>
@@ -33,6 +38,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     const int LeadBytes = 64;
 
     readonly AlignedBuffer panels;
+    readonly PanelBlocks? blocks; // null for plain numbers
     readonly long offset; // bytes of the owner's panels before the first one of this slice
     readonly bool owned = true;
 
@@ -41,14 +47,38 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     /// <param name="columns">Inputs of the product.</param>
     /// <param name="storage">How the values are stored.</param>
     public PackedMatrix(int rows, int columns, ElementType storage)
+        : this(rows, columns, storage.Format()) { }
+
+    /// <summary>A matrix whose weights are plain zeros, or have zero for scale.</summary>
+    /// <param name="rows">Outputs of the product.</param>
+    /// <param name="columns">Inputs of the product.</param>
+    /// <param name="storage">How the values are stored.</param>
+    /// <exception cref="ArgumentException">The columns are no multiple of <see cref="WeightFormats.BlockColumns"/>.</exception>
+    public PackedMatrix(int rows, int columns, WeightFormat storage)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfNegative(columns);
         Rows = rows;
         Columns = columns;
         Storage = storage;
-        long stored = storage == ElementType.F32 ? columns : (columns + 1L) / 2 * 2;
-        PanelBytes = stored * PanelRows * storage.Size();
+        blocks = PanelBlocks.Of(storage);
+        if (blocks is null)
+        {
+            long stored = storage == WeightFormat.F32 ? columns : (columns + 1L) / 2 * 2;
+            PanelBytes = stored * PanelRows * storage.ValueBytes();
+        }
+        else if (columns % blocks.Columns == 0)
+        {
+            PanelBytes = (long)columns / blocks.Columns * blocks.PanelBytes;
+        }
+        else
+        {
+            throw new ArgumentException(
+                $"{columns} columns are no multiple of the {blocks.Columns} of a block of {storage}",
+                nameof(columns)
+            );
+        }
+
         panels = new AlignedBuffer(checked(LeadBytes + (PanelCount * PanelBytes)));
     }
 
@@ -57,6 +87,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         Rows = rows;
         Columns = whole.Columns;
         Storage = whole.Storage;
+        blocks = whole.blocks;
         PanelBytes = whole.PanelBytes;
         panels = whole.panels;
         offset = whole.offset + (firstRow / PanelRows * PanelBytes);
@@ -70,7 +101,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     public int Columns { get; }
 
     /// <summary>How the values are stored.</summary>
-    public ElementType Storage { get; }
+    public WeightFormat Storage { get; }
 
     /// <summary>Size of the packed values, the zeros of the last panel included.</summary>
     public long Bytes => checked(PanelCount * PanelBytes);
@@ -154,6 +185,20 @@ public sealed unsafe partial class PackedMatrix : IDisposable
 
     void Check(int firstRow, int rowCount, ReadOnlySpan<byte> source, ElementType sourceType, WorkerPool pool)
     {
+        if (sourceType.Format() != Storage && Storage != WeightFormat.F32)
+        {
+            throw new ArgumentException(
+                $"{sourceType} values do not fit into {Storage} without rounding",
+                nameof(sourceType)
+            );
+        }
+
+        CheckRows(firstRow, rowCount, pool);
+        CheckSize(rowCount, source, (long)rowCount * Columns * sourceType.Size(), $"{sourceType} values");
+    }
+
+    void CheckRows(int firstRow, int rowCount, WorkerPool pool)
+    {
         ArgumentNullException.ThrowIfNull(pool);
         if (firstRow < 0 || rowCount < 0 || firstRow > Rows - rowCount)
         {
@@ -162,20 +207,14 @@ public sealed unsafe partial class PackedMatrix : IDisposable
                 $"rows [{firstRow}, {firstRow} + {rowCount}) of a matrix of {Rows} rows"
             );
         }
+    }
 
-        if (!sourceType.WidensTo(Storage))
-        {
-            throw new ArgumentException(
-                $"{sourceType} values do not fit into {Storage} without rounding",
-                nameof(sourceType)
-            );
-        }
-
-        long expected = (long)rowCount * Columns * sourceType.Size();
+    void CheckSize(int rowCount, ReadOnlySpan<byte> source, long expected, string what)
+    {
         if (source.Length != expected)
         {
             throw new ArgumentException(
-                $"{rowCount} rows of {Columns} {sourceType} values are {expected} bytes, the source has {source.Length}",
+                $"{rowCount} rows of {Columns} {what} are {expected} bytes, the source has {source.Length}",
                 nameof(source)
             );
         }
@@ -197,13 +236,20 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         }
 
         byte* panel = Panels + row / PanelRows * PanelBytes;
+        if (blocks is not null)
+        {
+            UnpackRow(blocks, panel, row % PanelRows, destination);
+            GC.KeepAlive(this);
+            return;
+        }
+
         for (int k = 0; k < destination.Length; k++)
         {
             byte* value = panel + OffsetInPanel(row % PanelRows, k);
             destination[k] = Storage switch
             {
-                ElementType.F32 => *(float*)value,
-                ElementType.BF16 => Widen.BF16(*(ushort*)value),
+                WeightFormat.F32 => *(float*)value,
+                WeightFormat.BF16 => Widen.BF16(*(ushort*)value),
                 _ => Widen.F16(*(ushort*)value),
             };
         }
@@ -222,7 +268,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
 
     // Bytes from the start of a panel to the value of a row in a column.
     nint OffsetInPanel(int row, nint column) =>
-        Storage == ElementType.F32
+        Storage == WeightFormat.F32
             ? (column * PanelRows + row) * sizeof(float)
             : ((column / 2 * PanelRows + row) * 2 + column % 2) * sizeof(ushort);
 
@@ -237,7 +283,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
             int start = Math.Max(firstRow, panel * PanelRows);
             int end = Math.Min(endRow, panel * PanelRows + PanelRows);
             int packed = 0;
-            if (Sse2.IsSupported && end - start == PanelRows && matrix.Storage != ElementType.F32)
+            if (Sse2.IsSupported && end - start == PanelRows && matrix.Storage != WeightFormat.F32)
             {
                 packed = matrix.Columns / 8 * 8;
                 Transpose((ushort*)source + (long)(start - firstRow) * matrix.Columns, matrix.Columns, packed, target);
@@ -300,14 +346,14 @@ public sealed unsafe partial class PackedMatrix : IDisposable
                     }
 
                     break;
-                case ElementType.BF16 when matrix.Storage == ElementType.F32:
+                case ElementType.BF16 when matrix.Storage == WeightFormat.F32:
                     for (int i = 0; i < count; i++)
                     {
                         ((float*)to)[i * PanelRows] = Widen.BF16(Unsafe.ReadUnaligned<ushort>(from + i * 2));
                     }
 
                     break;
-                case ElementType.F16 when matrix.Storage == ElementType.F32:
+                case ElementType.F16 when matrix.Storage == WeightFormat.F32:
                     for (int i = 0; i < count; i++)
                     {
                         ((float*)to)[i * PanelRows] = Widen.F16(Unsafe.ReadUnaligned<ushort>(from + i * 2));

@@ -74,6 +74,9 @@ internal sealed partial class Assembler
     /// <summary>to += a * b, rounded once.</summary>
     public void Vfmadd231ps(Vec to, Vec a, Operand b) => Evex(new(Prefix.P66, Map.M0F38, 0xB8, false), to, a.Index, b);
 
+    /// <summary>to -= a * b, rounded once.</summary>
+    public void Vfnmadd231ps(Vec to, Vec a, Operand b) => Evex(new(Prefix.P66, Map.M0F38, 0xBC, false), to, a.Index, b);
+
     /// <summary>to = a + b.</summary>
     public void Vaddps(Vec to, Vec a, Operand b) => Evex(new(Prefix.None, Map.M0F, 0x58, false), to, a.Index, b);
 

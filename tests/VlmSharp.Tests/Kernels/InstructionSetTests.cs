@@ -43,7 +43,7 @@ public sealed class InstructionSetTests
         string[] flags = File.ReadAllText("/proc/cpuinfo")
             .Split([' ', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries);
         string widest =
-            flags.Contains("avx512_bf16") ? "avx512bf16"
+            flags.Contains("avx512_bf16") || flags.Contains("avx512_vnni") ? "avx512dot"
             : flags.Contains("avx512f") && flags.Contains("avx512vl") ? "avx512"
             : flags.Contains("avx2") && flags.Contains("fma") ? "avx2"
             : "portable";

@@ -8,13 +8,13 @@ namespace VlmSharp.Tests.Kernels.Dense;
 public sealed class MatMulTests
 {
     /// <summary>Behind the name of a variant: x may be rounded to the type of the weights.</summary>
-    const string Rounding = " rounding";
+    internal const string Rounding = " rounding";
 
     public static MatrixTheoryData<string, ElementType> VariantsAndStorages =>
         new(
             [
                 .. MatMul.Variants.SupportedNames,
-                .. MatMul.Variants.SupportedNames.Where(name => name == "avx512bf16").Select(name => name + Rounding),
+                .. MatMul.Variants.SupportedNames.Where(name => name == "avx512dot").Select(name => name + Rounding),
             ],
             Enum.GetValues<ElementType>()
         );
@@ -388,7 +388,7 @@ public sealed class MatMulTests
         }
     }
 
-    static void Run(
+    internal static void Run(
         string variant,
         ReadOnlySpan<float> x,
         int xStride,

@@ -171,7 +171,7 @@ public sealed class PackedMatrixTests
     public void Size_is_that_of_whole_panels()
     {
         using var matrix = new PackedMatrix(33, 10, ElementType.BF16);
-        Assert.Equal((33, 10, ElementType.BF16), (matrix.Rows, matrix.Columns, matrix.Storage));
+        Assert.Equal((33, 10, WeightFormat.BF16), (matrix.Rows, matrix.Columns, matrix.Storage));
         Assert.Equal(64 * 10 * 2, matrix.Bytes);
         using var empty = new PackedMatrix(0, 10, ElementType.F32);
         Assert.Equal(0, empty.Bytes);

@@ -192,6 +192,7 @@ public sealed class AssemblerTests
             .. Twos("vbroadcasti32x4", (x, to, from) => x.Vbroadcasti32x4(to, from.Memory), registers: false)
                 .Where(e => !e.Text.Contains("xmm")), // there is no such instruction of 128 bits
             .. Threes("vfmadd231ps", (x, to, a, b) => x.Vfmadd231ps(to, a, b), true),
+            .. Threes("vfnmadd231ps", (x, to, a, b) => x.Vfnmadd231ps(to, a, b), true),
             .. Threes("vaddps", (x, to, a, b) => x.Vaddps(to, a, b), true),
             .. Threes("vmulps", (x, to, a, b) => x.Vmulps(to, a, b), true),
             .. Threes("vmaxps", (x, to, a, b) => x.Vmaxps(to, a, b), true),

@@ -1,0 +1,63 @@
+using VlmSharp.Kernels.Quantized;
+
+namespace VlmSharp.Kernels;
+
+/// <summary>How a <see cref="PackedMatrix"/> stores weights: as plain numbers, or in blocks of columns of a row that share scales.</summary>
+/// <remarks>Blocks stay as small as the files have them; a value is what <see cref="Dequantize"/> says it is.</remarks>
+public enum WeightFormat
+{
+    /// <summary>IEEE 754 binary32.</summary>
+    F32,
+
+    /// <summary>IEEE 754 binary16.</summary>
+    F16,
+
+    /// <summary>The upper half of a binary32.</summary>
+    BF16,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q8_0"/>.</summary>
+    Q8_0,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q4_0"/>.</summary>
+    Q4_0,
+}
+
+/// <summary>Facts about a <see cref="WeightFormat"/>.</summary>
+public static class WeightFormats
+{
+    /// <summary>The format of plain numbers of this type.</summary>
+    public static WeightFormat Format(this ElementType type) =>
+        type switch
+        {
+            ElementType.F32 => WeightFormat.F32,
+            ElementType.F16 => WeightFormat.F16,
+            ElementType.BF16 => WeightFormat.BF16,
+            _ => throw new ArgumentOutOfRangeException(nameof(type), type, "not an element type"),
+        };
+
+    /// <summary>The format that keeps blocks of this type as they are; null where there is none.</summary>
+    public static WeightFormat? Format(this GgmlType type)
+    {
+        foreach (PanelBlocks blocks in PanelBlocks.All)
+        {
+            if (blocks.FileType == type)
+            {
+                return blocks.Format;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Columns of a row that are stored together: the columns of a matrix are a multiple of it.</summary>
+    public static int BlockColumns(this WeightFormat format) => PanelBlocks.Of(format)?.Columns ?? 1;
+
+    /// <summary>Bytes of one value that stands alone.</summary>
+    internal static int ValueBytes(this WeightFormat format) =>
+        format switch
+        {
+            WeightFormat.F32 => 4,
+            WeightFormat.F16 or WeightFormat.BF16 => 2,
+            _ => throw new ArgumentOutOfRangeException(nameof(format), format, "not a format of plain numbers"),
+        };
+}

@@ -1,0 +1,316 @@
+using VlmSharp.Kernels.Quantized;
+
+namespace VlmSharp.Kernels.MachineCode;
+
+/// <summary>Generates loops that multiply rounded rows of x by blocks of a panel with vpdpbusd.</summary>
+/// <remarks>
+/// <para>
+/// For each square of 32 rows and columns the dot products of bytes are exact integers; then they become f32, and one addition to the
+/// row's 32 sums follows. What it adds is formed in the same order by every kernel, so results have the same bits.
+/// </para>
+/// <para>
+/// At most 255 * 127 * 32 stands in a 32-bit sum, and as much again when it starts at minus the offset times the sum of x: no overflow.
+/// </para>
+/// </remarks>
+internal sealed class DotWriter
+{
+    /// <summary>What generated kernels are told; strides in bytes.</summary>
+    public unsafe struct Arguments
+    {
+        public void* X;
+        public nint XStride;
+        public void* Panel;
+        public nint Depth; // blocks
+        public float* Sums;
+        public nint SumsStride;
+        public nint NextX; // from a packed tile to the one that comes next
+    }
+
+    const int PrefetchBytes = 2048;
+    const Gpr Panel = Gpr.R9;
+    const Gpr Depth = Gpr.Rcx;
+    const Gpr Sums = Gpr.Rdx;
+    const Gpr Spare = Gpr.Rdi;
+    static readonly Gpr[] X = [Gpr.R8, Gpr.R10, Gpr.R11, Gpr.Rsi];
+
+    readonly Assembler code;
+    readonly RegisterFile vectors = new(512, 32);
+    readonly PanelBlocks blocks;
+    readonly int rows;
+    readonly bool packed; // rows of x are packed into a tile, and blocks are expanded
+
+    int square; // that is written now
+
+    DotWriter(Assembler code, PanelBlocks blocks, int rows, bool packed)
+    {
+        this.code = code;
+        this.blocks = blocks;
+        this.rows = rows;
+        this.packed = packed;
+    }
+
+    /// <summary>The code that is written.</summary>
+    public Assembler Code => code;
+
+    /// <summary>Its vector registers, by name.</summary>
+    public RegisterFile Vectors => vectors;
+
+    /// <summary>f32 scales of 16 rows of a square.</summary>
+    public Vec Scale(int half) => vectors["scale", half];
+
+    /// <summary>Least values, or the scales of the last 16 columns, of 16 rows of a square.</summary>
+    public Vec Second(int half) => vectors["second", half];
+
+    /// <summary>Bytes of the current block.</summary>
+    public static Mem At(int offset) => new(Panel, offset);
+
+    /// <summary>A constant of 32 bits in every lane.</summary>
+    public Vec Constant(string name, int value)
+    {
+        code.Mov(Spare, value);
+        code.Vpbroadcastd(vectors[name], Spare);
+        return vectors[name];
+    }
+
+    /// <summary>A kernel for a few rows of x, each at its place, and a panel as it is stored.</summary>
+    /// <param name="code">Where to.</param>
+    /// <param name="blocks">Their format.</param>
+    /// <param name="rows">1 to 4.</param>
+    public static void WriteRows(Assembler code, PanelBlocks blocks, int rows)
+    {
+        DotWriter writer = new(code, blocks, rows, packed: false);
+        writer.Write(
+            () => blocks.WriteConstants(writer),
+            () =>
+            {
+                blocks.WriteBlock(writer);
+                for (int s = 0; s < blocks.Squares; s++)
+                {
+                    writer.WriteSquare(s, () => blocks.WriteCodes(writer, s), () => blocks.WriteScales(writer, s));
+                }
+            },
+            blocks.Squares,
+            blocks.PanelBytes
+        );
+    }
+
+    /// <summary>A kernel for a tile of packed rows [squares, rows] and expanded squares; its depth counts squares.</summary>
+    public static void WriteTile(Assembler code, PanelBlocks blocks, int rows)
+    {
+        DotWriter writer = new(code, blocks, rows, packed: true);
+        writer.Write(
+            () => { },
+            () =>
+                writer.WriteSquare(
+                    0,
+                    () => writer.Bytes(0),
+                    () =>
+                    {
+                        for (int half = 0; half < 2; half++)
+                        {
+                            code.Vmovups(writer.Scale(half), At(Square.ScalesAt + (half * 64)));
+                            if (blocks.Scaling != Scaling.Offset)
+                            {
+                                code.Vmovups(writer.Second(half), At(Square.SecondAt + (half * 64)));
+                            }
+                        }
+                    }
+                ),
+            1,
+            Square.Bytes
+        );
+    }
+
+    void Write(Action constants, Action block, int squares, int panelBytes)
+    {
+        static Mem Argument(int number) => new(Gpr.Rax, number * sizeof(ulong));
+        code.Mov(X[0], Argument(0));
+        code.Mov(Spare, Argument(1));
+        for (int row = 1; row < rows && !packed; row++)
+        {
+            code.Lea(X[row], new Mem(X[row - 1], 0, Spare));
+        }
+
+        code.Mov(Panel, Argument(2));
+        code.Mov(Depth, Argument(3));
+        Sum(Argument(4), Argument(5), load: true);
+        constants();
+        if (packed)
+        {
+            code.Mov(Spare, Argument(6));
+        }
+
+        Assembler.Label loop = code.Here();
+        if (packed)
+        {
+            // Expanded squares stay in the first-level cache, rows come from the second: those of the next tile are asked for.
+            for (int line = 0; line < rows * RoundedRow.Bytes; line += 64)
+            {
+                code.PrefetchT0(new Mem(X[0], line, Spare));
+            }
+        }
+        else
+        {
+            for (int line = 0; line < panelBytes; line += 64)
+            {
+                code.PrefetchT0(new Mem(Panel, PrefetchBytes + line));
+            }
+        }
+
+        block();
+        int step = squares * RoundedRow.Bytes;
+        for (int row = 0; row < (packed ? 1 : rows); row++)
+        {
+            code.Add(X[row], packed ? rows * step : step);
+        }
+
+        code.Add(Panel, panelBytes);
+        code.Sub(Depth, 1);
+        code.Jnz(loop);
+        Sum(Argument(4), Argument(5), load: false);
+    }
+
+    Mem XAt(int row, int offset) =>
+        packed
+            ? new Mem(X[0], (row * RoundedRow.Bytes) + offset)
+            : new Mem(X[row], (square * RoundedRow.Bytes) + offset);
+
+    bool TwoSums => blocks.Scaling == Scaling.OffsetOfHalves;
+
+    void WriteSquare(int number, Action codes, Action scales)
+    {
+        square = number;
+        for (int row = 0; row < rows; row++)
+        {
+            for (int part = 0; part < (TwoSums ? 2 : 1); part++)
+            {
+                Vec first = vectors[$"dot{part}", row, 0];
+                Vec second = vectors[$"dot{part}", row, 1];
+                if (blocks.Scaling == Scaling.Least)
+                {
+                    code.Vpxord(first, first, first);
+                    code.Vpxord(second, second, second);
+                }
+                else
+                {
+                    code.Vpbroadcastd(first, XAt(row, RoundedRow.SumAt + (part * sizeof(int))));
+                    code.Vmovdqu32(second, first);
+                }
+            }
+        }
+
+        codes();
+        scales();
+        for (int row = 0; row < rows; row++)
+        {
+            Vec x = vectors["x"];
+            code.Vbroadcastss(x, XAt(row, RoundedRow.ScaleAt));
+            for (int half = 0; half < 2; half++)
+            {
+                Vec dot = vectors["dot0", row, half];
+                Vec sum = vectors["sum", row, half];
+                code.Vcvtdq2ps(dot, dot);
+                if (TwoSums)
+                {
+                    Vec last = vectors["dot1", row, half];
+                    code.Vcvtdq2ps(last, last);
+                    code.Vmulps(dot, dot, Scale(half));
+                    code.Vfmadd231ps(dot, last, Second(half));
+                    code.Vfmadd231ps(sum, dot, x);
+                    continue;
+                }
+
+                code.Vmulps(vectors["scaled"], x, Scale(half));
+                code.Vfmadd231ps(sum, dot, vectors["scaled"]);
+                if (blocks.Scaling == Scaling.Least)
+                {
+                    code.Vfnmadd231ps(sum, Second(half), XAt(row, RoundedRow.SumAt).Repeated);
+                }
+            }
+        }
+    }
+
+    /// <summary>Adds the products of four columns.</summary>
+    /// <param name="quad">Which.</param>
+    /// <param name="low">Codes of rows 0 to 15.</param>
+    /// <param name="high">Codes of rows 16 to 31.</param>
+    public void Dot(int quad, Vec low, Vec high)
+    {
+        string sums = TwoSums && quad >= Square.Quads / 2 ? "dot1" : "dot0";
+        for (int row = 0; row < rows; row++)
+        {
+            Vec x = vectors["x"];
+            code.Vpbroadcastd(x, XAt(row, quad * 4));
+            code.Vpdpbusd(vectors[sums, row, 0], low, x);
+            code.Vpdpbusd(vectors[sums, row, 1], high, x);
+        }
+    }
+
+    /// <summary>A square of codes that are bytes, at this place of the block.</summary>
+    public void Bytes(int offset)
+    {
+        (Vec low, Vec high) = (vectors["low", 0], vectors["low", 1]);
+        for (int quad = 0; quad < Square.Quads; quad++)
+        {
+            Mem at = At(offset + (quad * Square.QuadBytes));
+            code.Vmovdqu32(low, at);
+            code.Vmovdqu32(high, at + 64);
+            Dot(quad, low, high);
+        }
+    }
+
+    /// <summary>A square of codes of four bits, at this place of the block; the constant "nibble" is set.</summary>
+    /// <param name="offset">Bytes from the start of the block.</param>
+    /// <param name="complete">Adds to the four bits in the register what else makes up the codes of a quad and half.</param>
+    public void Nibbles(int offset, Action<int, int, Vec> complete)
+    {
+        Vec mask = vectors["nibble"];
+        for (int quad = 0; quad < Square.Quads / 2; quad++)
+        {
+            for (int half = 0; half < 2; half++)
+            {
+                (Vec low, Vec high) = (vectors["low", half], vectors["high", half]);
+                code.Vmovdqu32(low, At(offset + (quad * Square.QuadBytes) + (half * 64)));
+                code.Vpsrlw(high, low, 4);
+                code.Vpandd(low, low, mask);
+                code.Vpandd(high, high, mask);
+                complete(quad, half, low);
+                complete(quad + (Square.Quads / 2), half, high);
+            }
+
+            Dot(quad, vectors["low", 0], vectors["low", 1]);
+            Dot(quad + (Square.Quads / 2), vectors["high", 0], vectors["high", 1]);
+        }
+    }
+
+    /// <summary>Scales that are f16[32] at this place of the block.</summary>
+    public void Halves(int offset)
+    {
+        for (int half = 0; half < 2; half++)
+        {
+            code.Vcvtph2ps(Scale(half), At(offset + (half * 32)));
+        }
+    }
+
+    void Sum(Mem sums, Mem stride, bool load)
+    {
+        code.Mov(Sums, sums);
+        for (int row = 0; row < rows; row++)
+        {
+            for (int half = 0; half < 2; half++)
+            {
+                Mem at = new(Sums, half * 64);
+                if (load)
+                {
+                    code.Vmovups(vectors["sum", row, half], at);
+                }
+                else
+                {
+                    code.Vmovups(at, vectors["sum", row, half]);
+                }
+            }
+
+            code.Add(Sums, stride);
+        }
+    }
+}

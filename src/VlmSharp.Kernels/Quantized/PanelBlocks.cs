@@ -1,0 +1,87 @@
+using VlmSharp.Kernels.MachineCode;
+
+namespace VlmSharp.Kernels.Quantized;
+
+/// <summary>What a code of a block stands for; every product and difference is rounded to f32.</summary>
+internal enum Scaling
+{
+    /// <summary>scale * (code - offset), the same offset everywhere.</summary>
+    Offset,
+
+    /// <summary>As <see cref="Offset"/>, with one scale for the first 16 columns of a square and one for the others.</summary>
+    OffsetOfHalves,
+
+    /// <summary>scale * code - least.</summary>
+    Least,
+}
+
+/// <summary>One format of blocks in a panel of 32 rows: how they are packed, read back, and unpacked in generated code.</summary>
+/// <remarks>
+/// <para>
+/// A panel is a sequence of blocks of all its 32 rows, as many bytes as the file has for them. Codes stand in vectors of 64 bytes:
+/// 16 rows, four consecutive columns of each, as dot products of bytes take them. A block's codes are unsigned.
+/// </para>
+/// <para>All formats expand to the same <see cref="Square"/>, which is all that loops over many rows know.</para>
+/// </remarks>
+internal abstract unsafe class PanelBlocks
+{
+    const int PanelRows = PackedMatrix.PanelRows;
+
+    /// <summary>Every format of blocks.</summary>
+    public static readonly PanelBlocks[] All = [new Q8Blocks(), new Q4Blocks()];
+
+    /// <summary>The blocks of a format; null for plain numbers.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such format.</exception>
+    public static PanelBlocks? Of(WeightFormat format)
+    {
+        foreach (PanelBlocks blocks in All)
+        {
+            if (blocks.Format == format)
+            {
+                return blocks;
+            }
+        }
+
+        return Enum.IsDefined(format)
+            ? null
+            : throw new ArgumentOutOfRangeException(nameof(format), format, "not a format of weights");
+    }
+
+    public abstract WeightFormat Format { get; }
+
+    /// <summary>The type of a file's blocks; null where they are made of several tensors.</summary>
+    public abstract GgmlType? FileType { get; }
+
+    /// <summary>Columns of a block, a multiple of <see cref="Square.Columns"/>.</summary>
+    public virtual int Columns => Square.Columns;
+
+    /// <summary>Bytes of the blocks of all rows of a panel.</summary>
+    public virtual int PanelBytes => FileType!.Value.BlockBytes() * PanelRows;
+
+    /// <summary>What codes stand for.</summary>
+    public virtual Scaling Scaling => Scaling.Offset;
+
+    /// <summary>The code of 0.</summary>
+    public virtual int Offset => 0;
+
+    /// <summary>Squares of a block.</summary>
+    public int Squares => Columns / Square.Columns;
+
+    /// <summary>Puts a file's block in its place.</summary>
+    public abstract void Pack(byte* file, byte* block, int row);
+
+    /// <summary>Codes and scales of a block, square by square.</summary>
+    public abstract void Expand(byte* block, byte* squares);
+
+    /// <summary>Generates what is done once, before all blocks: constants in registers.</summary>
+    public virtual void WriteConstants(DotWriter code) { }
+
+    /// <summary>Generates what is done at the start of each block.</summary>
+    public virtual void WriteBlock(DotWriter code) { }
+
+    /// <summary>Generates the unpacking of a square's codes and hands each four columns to <see cref="DotWriter.Dot"/>.</summary>
+    public abstract void WriteCodes(DotWriter code, int square);
+
+    /// <summary>Generates the unpacking of a square's scales, and least values, to <see cref="DotWriter.Scale"/> and <see cref="DotWriter.Second"/>.</summary>
+    public abstract void WriteScales(DotWriter code, int square);
+}

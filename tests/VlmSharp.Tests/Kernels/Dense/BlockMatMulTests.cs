@@ -1,0 +1,370 @@
+using VlmSharp.Kernels;
+using VlmSharp.Kernels.Quantized;
+using VlmSharp.Testing;
+using Xunit;
+
+namespace VlmSharp.Tests.Kernels.Dense;
+
+/// <summary>Products with weights that stay in blocks of integers.</summary>
+public sealed class BlockMatMulTests
+{
+    static readonly string[] Rounding = [.. MatMul.Variants.SupportedNames.Where(RoundsBlocks)];
+
+    static readonly GgmlType[] AllTypes = [.. Enum.GetValues<GgmlType>().Where(type => type.Format() is not null)];
+
+    public static TheoryData<GgmlType> Types => new(AllTypes);
+
+    public static MatrixTheoryData<string, GgmlType> Exact => new(MatMul.Variants.SupportedNames, AllTypes);
+
+    public static MatrixTheoryData<string, GgmlType> Rounded =>
+        new(Rounding.Select(name => name + MatMulTests.Rounding), AllTypes);
+
+    public static MatrixTheoryData<string, GgmlType> All =>
+        new([.. MatMul.Variants.SupportedNames, .. Rounding.Select(name => name + MatMulTests.Rounding)], AllTypes);
+
+    static bool RoundsBlocks(string variant) => variant is "avx512dot";
+
+    [Theory, MemberData(nameof(Types))]
+    public void Rows_come_back_with_the_bits_of_the_formats_definition(GgmlType type)
+    {
+        using var pool = new WorkerPool(2);
+        foreach (int blocks in new[] { 0, 1, 2, 5 })
+        {
+            foreach (int rows in new[] { 1, 16, 31, 32, 33, 70 })
+            {
+                var weights = new BlockWeights(rows, blocks * type.BlockValues(), type, pool, seed: rows);
+                AssertRows(weights.Packed, weights.Values);
+                Assert.Equal(weights.Source.Length, rows % 32 == 0 ? weights.Packed.Bytes : weights.Source.Length);
+            }
+        }
+    }
+
+    // Scales that are infinite or NaN included.
+    [Theory, MemberData(nameof(Types))]
+    public void Any_bytes_whatever_come_back_as_the_formats_definition_says(GgmlType type)
+    {
+        using var pool = new WorkerPool(1);
+        int columns = 8 * type.BlockValues();
+        byte[] source = new byte[64 * 8 * type.BlockBytes()];
+        new Random(7).NextBytes(source);
+        using var packed = new PackedMatrix(64, columns, type.Format()!.Value);
+        packed.PackBlocks(0, 64, source, pool);
+        float[] values = new float[64 * columns];
+        Dequantize.Apply(type, source, values);
+        AssertRows(packed, values);
+    }
+
+    [Theory, MemberData(nameof(Types))]
+    public void A_matrix_may_be_filled_in_pieces_and_cut_into_slices(GgmlType type)
+    {
+        using var pool = new WorkerPool(3);
+        var weights = new BlockWeights(150, 2 * type.BlockValues(), type, pool);
+        using var pieces = new PackedMatrix(150, weights.Columns, weights.Packed.Storage);
+        int[] cuts = [0, 1, 20, 33, 33, 64, 140, 150];
+        foreach (int i in new[] { 3, 0, 6, 1, 5, 2, 4 }) // any order
+        {
+            // From an odd address, up to the guard page.
+            int bytes = (cuts[i + 1] - cuts[i]) * weights.RowBytes;
+            using var source = new GuardedMemory<byte>(bytes + 1);
+            weights.Source.AsSpan(cuts[i] * weights.RowBytes, bytes).CopyTo(source.Span[1..]);
+            pieces.PackBlocks(cuts[i], cuts[i + 1] - cuts[i], source.Span[1..], pool);
+        }
+
+        AssertRows(pieces, weights.Values);
+        using PackedMatrix slice = pieces.Slice(64, 70);
+        AssertRows(slice, weights.Values[(64 * weights.Columns)..(134 * weights.Columns)]);
+    }
+
+    [Theory, MemberData(nameof(Types))]
+    public void What_does_not_fit_the_blocks_is_refused(GgmlType type)
+    {
+        using var pool = new WorkerPool(1);
+        WeightFormat format = type.Format()!.Value;
+        int columns = format.BlockColumns();
+        Assert.Equal(type.BlockValues(), columns);
+        Assert.Throws<ArgumentException>(() => new PackedMatrix(1, columns + 16, format));
+        using var matrix = new PackedMatrix(3, columns, format);
+        byte[] row = new byte[type.BlockBytes()];
+        Assert.Throws<ArgumentException>(() => matrix.PackBlocks(0, 1, row.AsSpan(1), pool));
+        Assert.Throws<ArgumentException>(() => matrix.PackBlocks(0, 2, row, pool));
+        Assert.Throws<ArgumentOutOfRangeException>(() => matrix.PackBlocks(3, 1, row, pool));
+        Assert.Throws<ArgumentException>(() => matrix.PackRows(0, 1, new byte[columns * 2], ElementType.F16, pool));
+        using var plain = new PackedMatrix(3, columns, WeightFormat.F32);
+        Assert.Throws<InvalidOperationException>(() => plain.PackBlocks(0, 1, row, pool));
+    }
+
+    [Theory, MemberData(nameof(All))]
+    public void Every_number_of_rows_matches_the_double_precision_reference(string variant, GgmlType type)
+    {
+        using var pool = new WorkerPool(2);
+        foreach (int outputs in new[] { 1, 33, 129 })
+        {
+            var weights = new BlockWeights(outputs, 2 * type.BlockValues(), type, pool);
+            for (int rows = 0; rows <= 17; rows++)
+            {
+                Check(variant, weights, rows, pool, rows % 3, bias: rows % 2 == 0, accumulate: rows % 4 < 2);
+            }
+        }
+    }
+
+    // Beyond blocks of columns, panels and rows of a part.
+    [Theory, MemberData(nameof(All))]
+    public void Shapes_beyond_every_block_match_the_double_precision_reference(string variant, GgmlType type)
+    {
+        using var pool = new WorkerPool(2);
+        (int Rows, int Columns, int Outputs)[] shapes =
+        [
+            (1, 0, 40),
+            (1, 2048, 300),
+            (3, 1536, 161),
+            (7, 768, 200),
+            (29, 1280, 65),
+            (260, 256, 33),
+        ];
+        foreach ((int rows, int columns, int outputs) in shapes)
+        {
+            var weights = new BlockWeights(outputs, columns, type, pool);
+            Check(variant, weights, rows, pool, padding: 3, bias: true, accumulate: true);
+        }
+    }
+
+    // The largest sums there are, of all signs: codes and activations at their ends.
+    [Theory, MemberData(nameof(All))]
+    public void Integer_extremes_match_the_double_precision_reference(string variant, GgmlType type)
+    {
+        using var pool = new WorkerPool(1);
+        foreach (byte codes in new byte[] { 0, 0x7F, 0x80, 0xFF, 0x0F, 0xF0 })
+        {
+            var weights = new BlockWeights(40, 512, type, pool, codes: codes);
+            foreach (int rows in new[] { 1, 2, 4, 6, 7 })
+            {
+                float[] x = new float[rows * 512];
+                for (int i = 0; i < x.Length; i++)
+                {
+                    x[i] = (i / 512 % 4) switch
+                    {
+                        0 => 3f,
+                        1 => -3f,
+                        2 => i % 2 == 0 ? 3f : -3f,
+                        _ => i % 32 == 0 ? 3f : 1e-3f,
+                    };
+                }
+
+                Check(variant, weights, x, 512, 40, rows, pool, bias: false, accumulate: false);
+            }
+        }
+    }
+
+    [Theory, MemberData(nameof(Rounded))]
+    public void An_activation_that_is_no_number_makes_its_row_nan_and_no_other(string variant, GgmlType type)
+    {
+        using var pool = new WorkerPool(2);
+        int columns = 2 * type.BlockValues();
+        var weights = new BlockWeights(70, columns, type, pool);
+        foreach (float special in new[] { float.NaN, float.PositiveInfinity, float.NegativeInfinity })
+        {
+            foreach (int rows in new[] { 1, 2, 4, 5, 13 })
+            {
+                float[] x = Numbers.Varied(rows, rows * columns);
+                float[] expected = Product(variant, weights, x, rows, pool);
+                int row = rows / 2;
+                x[(row * columns) + columns - 3] = special;
+                float[] y = Product(variant, weights, x, rows, pool);
+                expected.AsSpan(row * 70, 70).Fill(float.NaN);
+                Near.SameBits(expected, y);
+            }
+        }
+    }
+
+    [Theory, MemberData(nameof(Rounded))]
+    public void Tiny_and_huge_activations_keep_their_precision(string variant, GgmlType type)
+    {
+        using var pool = new WorkerPool(1);
+        int columns = 2 * type.BlockValues();
+        var weights = new BlockWeights(33, columns, type, pool);
+        foreach (float size in new[] { 0f, float.Epsilon, 1e-38f, 1e-31f, 1e-30f, 1e-20f, 1e30f })
+        {
+            float[] x = [.. Numbers.Varied(3, 2 * columns).Select(v => Math.Clamp(v, -4, 4) * size)];
+            Check(variant, weights, x, columns, 33, 2, pool, bias: false, accumulate: false);
+        }
+    }
+
+    [Theory, MemberData(nameof(All))]
+    public void The_bits_of_a_row_depend_on_nothing_but_that_row(string variant, GgmlType type)
+    {
+        const int Rows = 60;
+        const int Columns = 1024;
+        const int Outputs = 203;
+        float[] x = Numbers.Varied(1, Rows * Columns);
+        using var packing = new WorkerPool(1);
+        var weights = new BlockWeights(Outputs, Columns, type, packing);
+        float[] whole = Product(variant, weights, x, Rows, packing);
+        foreach (int threads in new[] { 1, 3 })
+        {
+            using var pool = new WorkerPool(threads);
+            foreach (int chunk in new[] { 1, 2, 3, 4, 5, 6, 7, 11, 14, 33 })
+            {
+                float[] y = new float[whole.Length];
+                for (int first = 0; first < Rows; first += chunk)
+                {
+                    int count = Math.Min(chunk, Rows - first);
+                    Product(variant, weights, x[(first * Columns)..((first + count) * Columns)], count, pool)
+                        .CopyTo(y.AsSpan(first * Outputs));
+                }
+
+                Near.SameBits(whole, y, $"{threads} threads, {chunk} rows at a time");
+            }
+        }
+    }
+
+    [Theory, MemberData(nameof(Types))]
+    public void Variants_that_round_agree_to_the_last_bit(GgmlType type)
+    {
+        using var pool = new WorkerPool(2);
+        var weights = new BlockWeights(100, 768, type, pool);
+        foreach (int rows in new[] { 1, 3, 20 })
+        {
+            float[] x = Numbers.Varied(rows, rows * 768);
+            float[][] all = [.. Rounding.Select(name => Product(name + MatMulTests.Rounding, weights, x, rows, pool))];
+            Assert.All(all, y => Near.SameBits(all[0], y));
+        }
+    }
+
+    [Theory, MemberData(nameof(All))]
+    public void A_product_allocates_nothing(string variant, GgmlType type)
+    {
+        using var pool = new WorkerPool(1);
+        var weights = new BlockWeights(100, 512, type, pool);
+        float[] x = new float[20 * 512];
+        float[] y = new float[20 * 100];
+        void Both()
+        {
+            MatMulTests.Run(variant, x, 512, weights.Packed, [], y, 100, 1, pool, accumulate: false);
+            MatMulTests.Run(variant, x, 512, weights.Packed, [], y, 100, 20, pool, accumulate: false);
+        }
+
+        Both();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 20; i++)
+        {
+            Both();
+        }
+
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    static float[] Product(string variant, BlockWeights weights, float[] x, int rows, WorkerPool pool)
+    {
+        float[] y = new float[rows * weights.Outputs];
+        MatMulTests.Run(
+            variant,
+            x,
+            weights.Columns,
+            weights.Packed,
+            [],
+            y,
+            weights.Outputs,
+            rows,
+            pool,
+            accumulate: false
+        );
+        return y;
+    }
+
+    static void Check(
+        string variant,
+        BlockWeights weights,
+        int rows,
+        WorkerPool pool,
+        int padding,
+        bool bias,
+        bool accumulate
+    )
+    {
+        int stride = weights.Columns + padding;
+        float[] x = Numbers.Varied(rows, Math.Max((rows - 1) * stride + weights.Columns, 0));
+        Check(variant, weights, x, stride, weights.Outputs + padding, rows, pool, bias, accumulate);
+    }
+
+    // Exact products: as for plain numbers. Rounded ones: dot products of a block are exact, at most three roundings form what is added
+    // to a sum, which itself is rounded at most twice a block. Against x that was not rounded, each value is off by half a step.
+    static void Check(
+        string variant,
+        BlockWeights weights,
+        float[] xValues,
+        int xStride,
+        int yStride,
+        int rows,
+        WorkerPool pool,
+        bool bias,
+        bool accumulate
+    )
+    {
+        (int columns, int outputs) = (weights.Columns, weights.Outputs);
+        string what = $"{variant} {weights.Type} [{rows}, {columns}] x [{outputs}], {pool.Threads} threads";
+        bool before = rows % 3 == 0; // on which side the guard page is
+        using GuardedMemory<float> x = GuardedMemory.Copy<float>(xValues, before);
+        using GuardedMemory<float> b = GuardedMemory.Copy<float>(bias ? Numbers.Varied(outputs, outputs) : [], before);
+        using GuardedMemory<float> y = GuardedMemory.Copy<float>(
+            Numbers.Varied(~rows, rows == 0 ? 0 : (rows - 1) * yStride + outputs),
+            before
+        );
+        float[] old = y.Span.ToArray();
+        MatMulTests.Run(variant, x.Span, xStride, weights.Packed, b.Span, y.Span, yStride, rows, pool, accumulate);
+
+        bool rounded = variant.EndsWith(MatMulTests.Rounding, StringComparison.Ordinal);
+        double unit = Math.Pow(2, -24);
+        for (int r = 0; r < rows; r++)
+        {
+            float[] row = xValues[(r * xStride)..(r * xStride + columns)];
+            double[] step = [];
+            double[] values = rounded ? BlockWeights.Round(row, out step) : Array.ConvertAll(row, v => (double)v);
+            for (int o = 0; o < outputs; o++)
+            {
+                ReadOnlySpan<float> w = weights.Values.AsSpan(o * columns, columns);
+                double start = (bias ? b.Span[o] : 0.0) + (accumulate ? old[(r * yStride) + o] : 0.0);
+                double size =
+                    (bias ? Math.Abs(b.Span[o]) : 0.0) + (accumulate ? Math.Abs(old[(r * yStride) + o]) : 0.0);
+                (double sum, double unrounded, double noise) = (start, start, 0);
+                for (int i = 0; i < columns; i++)
+                {
+                    sum += values[i] * w[i];
+                    size += Math.Abs(values[i] * w[i]) * (rounded ? Spread(weights.Type) : 1);
+                    unrounded += (double)row[i] * w[i];
+                    noise += rounded ? 0.501 * step[i] * Math.Abs(w[i]) : 0;
+                }
+
+                double tolerance =
+                    ((rounded ? (columns / 16.0) + 8 : columns + 3) * size * unit)
+                    + ((columns + 3) * Math.Pow(2, -149));
+                double actual = y.Span[(r * yStride) + o];
+                Assert.True(
+                    Math.Abs(actual - sum) <= tolerance,
+                    $"{what}: [{r}, {o}] is {actual:R}, expected {sum:R}, {Math.Abs(actual - sum):G3} apart, allowed {tolerance:G3}"
+                );
+                Assert.True(
+                    Math.Abs(actual - unrounded) <= noise + tolerance + (columns * Math.Pow(2, -100) * 10),
+                    $"{what}: [{r}, {o}] is {actual:R}, unrounded {unrounded:R}, allowed {noise:G3}"
+                );
+            }
+
+            for (int i = (r * yStride) + outputs; i < Math.Min((r + 1) * yStride, old.Length); i++)
+            {
+                Assert.True(y.Span[i] == old[i], $"{what}: element {i} between the rows of y changed");
+            }
+        }
+    }
+
+    // Products are added up before the least values come off: their sizes may be several times that of the difference.
+    static double Spread(GgmlType type) => type is GgmlType.Q4_K or GgmlType.Q5_K ? 64 : 1;
+
+    static void AssertRows(PackedMatrix matrix, float[] values)
+    {
+        float[] row = new float[matrix.Columns];
+        for (int r = 0; r < matrix.Rows; r++)
+        {
+            matrix.UnpackRow(r, row);
+            Near.SameBits(values.AsSpan(r * row.Length, row.Length), row, $"row {r}");
+        }
+    }
+}
