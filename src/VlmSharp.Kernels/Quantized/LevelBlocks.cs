@@ -6,7 +6,8 @@ namespace VlmSharp.Kernels.Quantized;
 static class LevelBlocks
 {
     /// <summary>Levels of the IQ4 types: denser towards 0, not symmetric.</summary>
-    static ReadOnlySpan<sbyte> Uneven => [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+    public static ReadOnlySpan<sbyte> UnevenLevels =>
+        [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
     /// <summary>Twice the values of a float with one bit of fraction and two of exponent.</summary>
     static ReadOnlySpan<sbyte> DoubledE2M1 => [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -16,7 +17,7 @@ static class LevelBlocks
     {
         for (; !values.IsEmpty; blocks = blocks[18..], values = values[32..])
         {
-            Pairs(blocks.Slice(2, 16), Uneven, PlainNumbers.Half(blocks), values);
+            Pairs(blocks.Slice(2, 16), UnevenLevels, PlainNumbers.Half(blocks), values);
         }
     }
 
@@ -32,7 +33,7 @@ static class LevelBlocks
                 int low = (blocks[4 + (group / 2)] >> (group % 2 * 4)) & 15;
                 int high = (upper >> (2 * group)) & 3;
                 float d = scale * ((low | high << 4) - 32);
-                Pairs(blocks.Slice(8 + (16 * group), 16), Uneven, d, values[(32 * group)..]);
+                Pairs(blocks.Slice(8 + (16 * group), 16), UnevenLevels, d, values[(32 * group)..]);
             }
         }
     }

@@ -51,6 +51,34 @@ static class PlainNumbers
         }
     }
 
+    public static void ToF32(ReadOnlySpan<float> values, Span<byte> target) =>
+        MemoryMarshal.AsBytes(values).CopyTo(target);
+
+    public static void ToF16(ReadOnlySpan<float> values, Span<byte> target)
+    {
+        Span<Half> halves = MemoryMarshal.Cast<byte, Half>(target);
+        for (int i = 0; i < values.Length; i++)
+        {
+            halves[i] = (Half)values[i];
+        }
+    }
+
+    /// <summary>Rounds to the nearest, halves to even; NaN stays NaN.</summary>
+    public static void ToBF16(ReadOnlySpan<float> values, Span<byte> target)
+    {
+        Span<ushort> upper = MemoryMarshal.Cast<byte, ushort>(target);
+        for (int i = 0; i < values.Length; i++)
+        {
+            uint bits = BitConverter.SingleToUInt32Bits(values[i]);
+            uint rounded = bits + 0x7FFF + ((bits >> 16) & 1);
+            upper[i] = (ushort)((float.IsNaN(values[i]) ? bits | 1 << 22 : rounded) >> 16);
+        }
+    }
+
+    /// <summary>Writes the nearest half.</summary>
+    public static void WriteHalf(Span<byte> target, float value) =>
+        BinaryPrimitives.WriteHalfLittleEndian(target, (Half)value);
+
     /// <summary>The half at the start of some bytes.</summary>
     public static float Half(ReadOnlySpan<byte> source) => (float)BinaryPrimitives.ReadHalfLittleEndian(source);
 }
