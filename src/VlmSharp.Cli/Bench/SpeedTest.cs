@@ -77,7 +77,7 @@ sealed class SpeedTest
         headWeights = (double)info.Vocabulary * info.Hidden;
         bool tied = !checkpoint.Contains("lm_head.weight");
         decoderWeights = info.ActiveTextParameters - (headWeights * (tied ? 1 : 2));
-        dots = bf16 && ops.MayRound && KernelTables.All.Any(t => t is { Name: "matmul", ActiveName: "avx512bf16" });
+        dots = bf16 && ops.MayRound && KernelTables.All.Any(t => t is { Name: "matmul", ActiveName: "avx512dot" });
     }
 
     /// <summary>Loading took so long.</summary>

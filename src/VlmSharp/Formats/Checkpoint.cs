@@ -76,7 +76,14 @@ public sealed class Checkpoint : IDisposable
         }
 
         Tensors = [.. tensors.Values.Select(weight => weight.Info)];
-        Weights = [.. Tensors.Select(tensor => new WeightSize(tensor.Name, tensor.Count, tensor.Size))];
+        Weights =
+        [
+            .. model.Weights.Select(weight => new WeightSize(
+                weight.Info.Name,
+                weight.Info.Count,
+                weight.Weight.LoadedBytes(weight.Info)
+            )),
+        ];
     }
 
     /// <summary>The directory, as it was given; the language model's file where the checkpoint is a pair of GGUF files.</summary>

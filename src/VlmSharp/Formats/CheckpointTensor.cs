@@ -1,5 +1,7 @@
 using System.Runtime.InteropServices;
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Kernels;
+using VlmSharp.Kernels.Quantized;
 
 namespace VlmSharp.Formats;
 
@@ -43,6 +45,13 @@ public readonly struct CheckpointTensor
     /// <exception cref="CheckpointException">There are more than 2 GiB of them: take <see cref="Rows"/>.</exception>
     /// <exception cref="ObjectDisposedException">The file was disposed.</exception>
     public ReadOnlySpan<byte> Bytes => file.Slice(Name, offset, Count * Type.Size());
+
+    /// <summary>The type of the blocks a GGUF file stores it in; null where there are none.</summary>
+    internal GgmlType? Blocks => (file as GgufWeight)?.Blocks;
+
+    /// <summary>The blocks as they lie in the file.</summary>
+    /// <exception cref="CheckpointException">There are more than 2 GiB of them.</exception>
+    internal ReadOnlySpan<byte> BlockBytes => ((GgufWeight)file).BlockBytes(offset / Type.Size(), Count);
 
     /// <summary>The part [<paramref name="first"/>, <paramref name="first"/> + <paramref name="count"/>) of the outermost dimension.</summary>
     /// <remarks>This is how a tensor of more than 2 GiB is read: piece by piece.</remarks>

@@ -31,6 +31,22 @@ sealed class GgufWeight : ITensorBytes
     /// <summary>What it is read as: as it is stored where that is possible, else f32.</summary>
     public ElementType Type { get; }
 
+    /// <summary>The type of the blocks it is stored in; null where there are none, or where it is put together from several tensors.</summary>
+    public GgmlType? Blocks =>
+        parts is [{ IsLittleEndian: true } only] && only.Type.BlockValues() > 1 ? only.Type : null;
+
+    /// <summary>The blocks of some values as they lie in the file.</summary>
+    /// <param name="first">The first value, which begins a block.</param>
+    /// <param name="count">How many, whole blocks.</param>
+    /// <exception cref="CheckpointException">There are more than 2 GiB of them.</exception>
+    public ReadOnlySpan<byte> BlockBytes(long first, long count) => parts[0].Bytes(start + first, count);
+
+    /// <summary>What it takes in memory when it is packed: blocks that the kernels read stay as they are.</summary>
+    public long LoadedBytes(TensorInfo info) =>
+        Blocks is { } type && info.Shape.Length > 1 && type.Format() is not null
+            ? info.Count / type.BlockValues() * type.BlockBytes()
+            : info.Size;
+
     /// <inheritdoc/>
     public string Name => parts[0].File;
 

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using VlmSharp.Formats;
 using VlmSharp.Formats.Quantized;
 using VlmSharp.Kernels;
+using VlmSharp.Kernels.Quantized;
 using VlmSharp.Tensors;
 
 namespace VlmSharp.Models.Blocks;
@@ -28,7 +29,10 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     public Vector Vector(string name, int width) => new(name, Floats(name, width));
 
     /// <summary>A linear map made of one or several tensors <c>[outputs, inputs]</c> with the same input, stacked in their order.</summary>
-    /// <remarks>Layers that the file stores quantised are decoded to f32. Where there is no bias, one of zeros beside a quantised layer is left out.</remarks>
+    /// <remarks>
+    /// Weights stay as the file stores them where kernels read that, else they are decoded to f32. Where there is no bias, one of zeros beside a
+    /// quantised layer is left out.
+    /// </remarks>
     /// <param name="inputs">Width of the input.</param>
     /// <param name="bias">Whether each has a bias.</param>
     /// <param name="parts">Name without <c>.weight</c>, and outputs.</param>
@@ -41,36 +45,49 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
             found[i] = Find(parts[i].Name, parts[i].Outputs, inputs, bias);
         }
 
-        int outputs = checked(found.Sum(part => part.Outputs));
-        PackedMatrix packed = new(outputs, inputs, Storage(found));
-        float[] biases = bias ? new float[outputs] : [];
-        int row = 0;
-        foreach (Part part in found)
+        float[] biases = bias ? new float[checked(found.Sum(part => part.Outputs))] : [];
+        List<PackedMatrix> packed = [];
+        int biasRow = 0;
+        for (int first = 0, end; first < found.Length; first = end)
         {
-            Pack(packed, row, part);
-            if (bias)
+            // Neighbours that are stored alike make one matrix.
+            end = first + 1;
+            while (end < found.Length && found[end].Format == found[first].Format)
             {
-                Floats($"{part.Name}.bias", part.Outputs).CopyTo(biases.AsSpan(row));
+                end++;
             }
 
-            row += part.Outputs;
+            ReadOnlySpan<Part> alike = found.AsSpan(first, end - first);
+            PackedMatrix matrix = new(Outputs(alike), inputs, found[first].Format);
+            packed.Add(matrix);
+            int row = 0;
+            foreach (Part part in alike)
+            {
+                Pack(matrix, row, part);
+                row += part.Outputs;
+                if (bias)
+                {
+                    Floats($"{part.Name}.bias", part.Outputs).CopyTo(biases.AsSpan(biasRow));
+                    biasRow += part.Outputs;
+                }
+            }
         }
 
-        return new Linear($"{parts[0].Name}.weight", packed, biases);
+        return new Linear($"{parts[0].Name}.weight", [.. packed], biases);
     }
 
     /// <summary>A table or matrix <c>[rows, columns]</c>, whose shape in the file may have more axes behind the first.</summary>
     public PackedMatrix Matrix(string name, params ReadOnlySpan<int> shape)
     {
-        CheckpointTensor tensor = checkpoint.Get(name, shape);
+        Part part = new(name, shape[0], checkpoint.Get(name, shape), null);
         int columns = 1;
         foreach (int extent in shape[1..])
         {
             columns = checked(columns * extent);
         }
 
-        PackedMatrix packed = new(shape[0], columns, tensor.Type);
-        Pack(packed, 0, tensor);
+        PackedMatrix packed = new(shape[0], columns, part.Format);
+        Pack(packed, 0, part);
         return packed;
     }
 
@@ -203,7 +220,9 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
                 .SelectMany(i => parts.Select(p => Find($"{name}.{i}.{p.Name}", p.Outputs, inputs, bias: false))),
         ];
         int step = Tensors.Experts.Stacked(parts.Sum(p => p.Outputs));
-        PackedMatrix packed = new(checked(count * step), inputs, Storage(found));
+        WeightFormat format = found[0].Format;
+        bool alike = Array.TrueForAll(found, part => part.Format == format);
+        PackedMatrix packed = new(checked(count * step), inputs, alike ? format : WeightFormat.F32);
         for (int i = 0; i < count; i++)
         {
             int row = i * step;
@@ -245,10 +264,15 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         return new Part(name, outputs, default, quantised);
     }
 
-    static ElementType Storage(Part[] parts)
+    static int Outputs(ReadOnlySpan<Part> parts)
     {
-        ElementType type = parts[0].Type;
-        return Array.TrueForAll(parts, part => part.Type == type) ? type : ElementType.F32;
+        int outputs = 0;
+        foreach (Part part in parts)
+        {
+            outputs = checked(outputs + part.Outputs);
+        }
+
+        return outputs;
     }
 
     void Pack(PackedMatrix packed, int firstRow, Part part)
@@ -270,7 +294,15 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         for (int row = 0; row < rows; row += rowsAtOnce)
         {
             CheckpointTensor piece = tensor.Rows(row, Math.Min(rowsAtOnce, rows - row));
-            packed.PackRows(firstRow + row, piece.Shape[0], piece.Bytes, tensor.Type, pool);
+            if (piece.Blocks?.Format() == packed.Storage)
+            {
+                packed.PackBlocks(firstRow + row, piece.Shape[0], piece.BlockBytes, pool);
+            }
+            else
+            {
+                packed.PackRows(firstRow + row, piece.Shape[0], piece.Bytes, piece.Type, pool);
+            }
+
             Count(piece.Count);
         }
     }
@@ -309,7 +341,9 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
 
     readonly record struct Part(string Name, int Outputs, CheckpointTensor Stored, IRowSource? Decoded)
     {
-        public ElementType Type => Decoded is null ? Stored.Type : ElementType.F32;
+        /// <summary>The format that keeps its values: blocks as they are, as far as the kernels read them.</summary>
+        public WeightFormat Format =>
+            Decoded is not null ? WeightFormat.F32 : Stored.Blocks?.Format() ?? Stored.Type.Format();
     }
 
     float[] Floats(string name, int width)
