@@ -173,6 +173,7 @@ public static unsafe partial class MatMul
                         Depth = depth,
                         Sums = sums + (p * PanelRows),
                         SumsStride = sumsStride * sizeof(float),
+                        Table = blocks.Table,
                     };
                     kernel(&arguments);
                 }

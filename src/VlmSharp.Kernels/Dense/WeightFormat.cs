@@ -20,6 +20,27 @@ public enum WeightFormat
 
     /// <summary>Blocks of <see cref="GgmlType.Q4_0"/>.</summary>
     Q4_0,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q4_1"/>.</summary>
+    Q4_1,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q5_0"/>.</summary>
+    Q5_0,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q5_1"/>.</summary>
+    Q5_1,
+
+    /// <summary>Blocks of <see cref="GgmlType.IQ4_NL"/>.</summary>
+    IQ4_NL,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q4_K"/>.</summary>
+    Q4_K,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q5_K"/>.</summary>
+    Q5_K,
+
+    /// <summary>Blocks of <see cref="GgmlType.Q6_K"/>.</summary>
+    Q6_K,
 }
 
 /// <summary>Facts about a <see cref="WeightFormat"/>.</summary>

@@ -143,6 +143,16 @@ internal sealed partial class Assembler
     /// <summary>to = a ^ b.</summary>
     public void Vpxord(Vec to, Vec a, Operand b) => Evex(new(Prefix.P66, Map.M0F, 0xEF, false), to, a.Index, b);
 
+    /// <summary>A truth table of <see cref="Vpternlogd"/>: to | a &amp; b.</summary>
+    public const byte FirstOrBoth = 0xF8;
+
+    /// <summary>to = a function of the bits of to, a and b: bit 4 to + 2 a + b of the table.</summary>
+    public void Vpternlogd(Vec to, Vec a, Operand b, byte table)
+    {
+        Evex(new(Prefix.P66, Map.M0F3A, 0x25, false), to, a.Index, b);
+        code.Add(table);
+    }
+
     /// <summary>to = from &lt;&lt; count, 32-bit lanes.</summary>
     public void Vpslld(Vec to, Operand from, byte count) => Shift(0x72, 6, to, from, count, 4);
 
@@ -163,6 +173,10 @@ internal sealed partial class Assembler
     /// <summary>Signed bytes to 32 bits; memory holds a quarter of a vector.</summary>
     public void Vpmovsxbd(Vec to, Operand from) =>
         Evex(new(Prefix.P66, Map.M0F38, 0x21, false, 1, Tuple.Quarter), to, 0, Narrow(from));
+
+    /// <summary>Unsigned bytes to 32 bits; memory holds a quarter of a vector.</summary>
+    public void Vpmovzxbd(Vec to, Operand from) =>
+        Evex(new(Prefix.P66, Map.M0F38, 0x31, false, 1, Tuple.Quarter), to, 0, Narrow(from));
 
     /// <summary>Unsigned 16-bit numbers to 32 bits; memory holds half a vector.</summary>
     public void Vpmovzxwd(Vec to, Operand from) =>

@@ -24,6 +24,7 @@ internal sealed class DotWriter
         public float* Sums;
         public nint SumsStride;
         public nint NextX; // from a packed tile to the one that comes next
+        public void* Table;
     }
 
     const int PrefetchBytes = 2048;
@@ -55,11 +56,17 @@ internal sealed class DotWriter
     /// <summary>Its vector registers, by name.</summary>
     public RegisterFile Vectors => vectors;
 
-    /// <summary>f32 scales of 16 rows of a square.</summary>
-    public Vec Scale(int half) => vectors["scale", half];
+    /// <summary>Codes of 16 rows and four columns.</summary>
+    public Vec Low(int half) => vectors["low", half];
+
+    /// <summary>Codes of 16 rows and four columns further on.</summary>
+    public Vec High(int half) => vectors["high", half];
+
+    /// <summary>f32 scales of 16 rows of a square; its codes are not needed any more.</summary>
+    public Vec Scale(int half) => Low(half);
 
     /// <summary>Least values, or the scales of the last 16 columns, of 16 rows of a square.</summary>
-    public Vec Second(int half) => vectors["second", half];
+    public Vec Second(int half) => High(half);
 
     /// <summary>Bytes of the current block.</summary>
     public static Mem At(int offset) => new(Panel, offset);
@@ -70,6 +77,35 @@ internal sealed class DotWriter
         code.Mov(Spare, value);
         code.Vpbroadcastd(vectors[name], Spare);
         return vectors[name];
+    }
+
+    /// <summary>The 16 bytes of <see cref="PanelBlocks.Table"/>, repeated.</summary>
+    public void LoadTable(string name)
+    {
+        code.Mov(Spare, Argument(7));
+        code.Vbroadcasti32x4(vectors[name], new Mem(Spare));
+    }
+
+    /// <summary>Bits moved to the left, or right, within 32.</summary>
+    /// <returns>The register itself where they stay, otherwise "moved".</returns>
+    public Vec Shifted(Vec bits, int left)
+    {
+        if (left == 0)
+        {
+            return bits;
+        }
+
+        Vec moved = vectors["moved"];
+        if (left > 0)
+        {
+            code.Vpslld(moved, bits, (byte)left);
+        }
+        else
+        {
+            code.Vpsrld(moved, bits, (byte)-left);
+        }
+
+        return moved;
     }
 
     /// <summary>A kernel for a few rows of x, each at its place, and a panel as it is stored.</summary>
@@ -83,7 +119,6 @@ internal sealed class DotWriter
             () => blocks.WriteConstants(writer),
             () =>
             {
-                blocks.WriteBlock(writer);
                 for (int s = 0; s < blocks.Squares; s++)
                 {
                     writer.WriteSquare(s, () => blocks.WriteCodes(writer, s), () => blocks.WriteScales(writer, s));
@@ -123,7 +158,6 @@ internal sealed class DotWriter
 
     void Write(Action constants, Action block, int squares, int panelBytes)
     {
-        static Mem Argument(int number) => new(Gpr.Rax, number * sizeof(ulong));
         code.Mov(X[0], Argument(0));
         code.Mov(Spare, Argument(1));
         for (int row = 1; row < rows && !packed; row++)
@@ -169,6 +203,8 @@ internal sealed class DotWriter
         code.Jnz(loop);
         Sum(Argument(4), Argument(5), load: false);
     }
+
+    static Mem Argument(int number) => new(Gpr.Rax, number * sizeof(ulong));
 
     Mem XAt(int row, int offset) =>
         packed
@@ -249,7 +285,7 @@ internal sealed class DotWriter
     /// <summary>A square of codes that are bytes, at this place of the block.</summary>
     public void Bytes(int offset)
     {
-        (Vec low, Vec high) = (vectors["low", 0], vectors["low", 1]);
+        (Vec low, Vec high) = (Low(0), Low(1));
         for (int quad = 0; quad < Square.Quads; quad++)
         {
             Mem at = At(offset + (quad * Square.QuadBytes));
@@ -259,36 +295,12 @@ internal sealed class DotWriter
         }
     }
 
-    /// <summary>A square of codes of four bits, at this place of the block; the constant "nibble" is set.</summary>
-    /// <param name="offset">Bytes from the start of the block.</param>
-    /// <param name="complete">Adds to the four bits in the register what else makes up the codes of a quad and half.</param>
-    public void Nibbles(int offset, Action<int, int, Vec> complete)
-    {
-        Vec mask = vectors["nibble"];
-        for (int quad = 0; quad < Square.Quads / 2; quad++)
-        {
-            for (int half = 0; half < 2; half++)
-            {
-                (Vec low, Vec high) = (vectors["low", half], vectors["high", half]);
-                code.Vmovdqu32(low, At(offset + (quad * Square.QuadBytes) + (half * 64)));
-                code.Vpsrlw(high, low, 4);
-                code.Vpandd(low, low, mask);
-                code.Vpandd(high, high, mask);
-                complete(quad, half, low);
-                complete(quad + (Square.Quads / 2), half, high);
-            }
-
-            Dot(quad, vectors["low", 0], vectors["low", 1]);
-            Dot(quad + (Square.Quads / 2), vectors["high", 0], vectors["high", 1]);
-        }
-    }
-
-    /// <summary>Scales that are f16[32] at this place of the block.</summary>
-    public void Halves(int offset)
+    /// <summary>Numbers that are f16[32] at this place of the block.</summary>
+    public void Halves(Func<int, Vec> to, int offset)
     {
         for (int half = 0; half < 2; half++)
         {
-            code.Vcvtph2ps(Scale(half), At(offset + (half * 32)));
+            code.Vcvtph2ps(to(half), At(offset + (half * 32)));
         }
     }
 

@@ -1,4 +1,7 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace VlmSharp.Kernels.Quantized;
 
@@ -8,6 +11,25 @@ static class LevelBlocks
     /// <summary>Levels of the IQ4 types: denser towards 0, not symmetric.</summary>
     public static ReadOnlySpan<sbyte> UnevenLevels =>
         [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+    /// <summary>The levels of the IQ4 types, 128 larger.</summary>
+    public static unsafe byte* UnsignedLevels => (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Raised));
+
+    // Data of the assembly, which stays where it is.
+    static ReadOnlySpan<byte> Raised => [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+
+    /// <summary>Replaces codes by <see cref="UnsignedLevels"/>.</summary>
+    /// <param name="codes">Below 16.</param>
+    /// <param name="count">A multiple of 16.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static unsafe void Look(byte* codes, int count)
+    {
+        Vector128<byte> levels = Vector128.Load(UnsignedLevels);
+        for (int i = 0; i < count; i += Vector128<byte>.Count)
+        {
+            Vector128.ShuffleNative(levels, Vector128.Load(codes + i)).Store(codes + i);
+        }
+    }
 
     /// <summary>Twice the values of a float with one bit of fraction and two of exponent.</summary>
     static ReadOnlySpan<sbyte> DoubledE2M1 => [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];

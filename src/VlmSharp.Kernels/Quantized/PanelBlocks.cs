@@ -28,7 +28,18 @@ internal abstract unsafe class PanelBlocks
     const int PanelRows = PackedMatrix.PanelRows;
 
     /// <summary>Every format of blocks.</summary>
-    public static readonly PanelBlocks[] All = [new Q8Blocks(), new Q4Blocks()];
+    public static readonly PanelBlocks[] All =
+    [
+        new BytePanelBlocks(),
+        new NibblePanelBlocks(WeightFormat.Q4_0, GgmlType.Q4_0, five: false, least: false),
+        new NibblePanelBlocks(WeightFormat.Q4_1, GgmlType.Q4_1, five: false, least: true),
+        new NibblePanelBlocks(WeightFormat.Q5_0, GgmlType.Q5_0, five: true, least: false),
+        new NibblePanelBlocks(WeightFormat.Q5_1, GgmlType.Q5_1, five: true, least: true),
+        new NibblePanelBlocks(WeightFormat.IQ4_NL, GgmlType.IQ4_NL, five: false, least: false),
+        new SuperPanelBlocks(five: false),
+        new SuperPanelBlocks(five: true),
+        new SixBitPanelBlocks(),
+    ];
 
     /// <summary>The blocks of a format; null for plain numbers.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such format.</exception>
@@ -64,6 +75,9 @@ internal abstract unsafe class PanelBlocks
     /// <summary>The code of 0.</summary>
     public virtual int Offset => 0;
 
+    /// <summary>16 bytes that <see cref="DotWriter.LoadTable"/> loads, or null.</summary>
+    public virtual byte* Table => null;
+
     /// <summary>Squares of a block.</summary>
     public int Squares => Columns / Square.Columns;
 
@@ -75,9 +89,6 @@ internal abstract unsafe class PanelBlocks
 
     /// <summary>Generates what is done once, before all blocks: constants in registers.</summary>
     public virtual void WriteConstants(DotWriter code) { }
-
-    /// <summary>Generates what is done at the start of each block.</summary>
-    public virtual void WriteBlock(DotWriter code) { }
 
     /// <summary>Generates the unpacking of a square's codes and hands each four columns to <see cref="DotWriter.Dot"/>.</summary>
     public abstract void WriteCodes(DotWriter code, int square);

@@ -5,7 +5,7 @@ using VlmSharp.Kernels.MachineCode;
 namespace VlmSharp.Kernels.Quantized;
 
 /// <summary>32 bytes that are the codes, and a scale: [8 quads][32 rows][4], then f16[32].</summary>
-internal sealed unsafe class Q8Blocks : PanelBlocks
+internal sealed unsafe class BytePanelBlocks : PanelBlocks
 {
     public override WeightFormat Format => WeightFormat.Q8_0;
 
@@ -31,54 +31,124 @@ internal sealed unsafe class Q8Blocks : PanelBlocks
 
     public override void WriteCodes(DotWriter code, int square) => code.Bytes(0);
 
-    public override void WriteScales(DotWriter code, int square) => code.Halves(Square.ScalesAt);
+    public override void WriteScales(DotWriter code, int square) => code.Halves(code.Scale, Square.ScalesAt);
 }
 
 /// <summary>
-/// Codes of four bits and a scale: [4 quads][32 rows][4], the lower bits of columns 0 to 15, the upper ones of columns 16 to 31; then
-/// f16[32].
+/// Codes of four or five bits with a scale, and in some a least value or uneven levels: the <see cref="Nibbles"/>, the
+/// <see cref="FifthBits"/> where there are any, f16[32] of scales, f16[32] of least values where there are any.
 /// </summary>
-internal sealed unsafe class Q4Blocks : PanelBlocks
+/// <param name="format">Which.</param>
+/// <param name="type">The type of the file's blocks.</param>
+/// <param name="five">Whether codes have a fifth bit.</param>
+/// <param name="least">Whether there are least values.</param>
+internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType type, bool five, bool least) : PanelBlocks
 {
-    const int NibbleBytes = Square.ScalesAt / 2;
+    readonly int scalesAt = Nibbles.Bytes + (five ? FifthBits.Bytes : 0);
 
-    public override WeightFormat Format => WeightFormat.Q4_0;
+    public override WeightFormat Format => format;
 
-    public override GgmlType? FileType => GgmlType.Q4_0;
+    public override GgmlType? FileType => type;
 
-    public override int Offset => 8;
+    public override Scaling Scaling => least ? Scaling.Least : Scaling.Offset;
+
+    public override int Offset =>
+        least ? 0
+        : Uneven ? 128
+        : five ? 16
+        : 8;
+
+    bool Uneven => type == GgmlType.IQ4_NL;
+
+    int LeastAt => scalesAt + (PackedMatrix.PanelRows * sizeof(ushort));
+
+    public override byte* Table => Uneven ? LevelBlocks.UnsignedLevels : null;
 
     public override void Pack(byte* file, byte* block, int row)
     {
-        ((ushort*)(block + NibbleBytes))[row] = Unsafe.ReadUnaligned<ushort>(file);
-        for (int quad = 0; quad < Square.Quads / 2; quad++)
+        ((ushort*)(block + scalesAt))[row] = Unsafe.ReadUnaligned<ushort>(file);
+        file += sizeof(ushort);
+        if (least)
         {
-            ((uint*)(block + (quad * Square.QuadBytes)))[row] = Unsafe.ReadUnaligned<uint>(file + 2 + (quad * 4));
+            // What the file adds is taken off here.
+            ((ushort*)(block + LeastAt))[row] = (ushort)(Unsafe.ReadUnaligned<ushort>(file) ^ 0x8000);
+            file += sizeof(ushort);
         }
+
+        if (five)
+        {
+            FifthBits.Pack(Unsafe.ReadUnaligned<uint>(file), block + Nibbles.Bytes, row);
+            file += sizeof(uint);
+        }
+
+        Nibbles.Pack(Vector128.Load(file), block, row);
     }
 
     public override void Expand(byte* block, byte* squares)
     {
-        Nibbles(block, squares);
-        Square.Widen(block + NibbleBytes, squares + Square.ScalesAt);
-    }
-
-    /// <summary>The codes of a square from their nibbles.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Nibbles(byte* nibbles, byte* codes)
-    {
-        Vector256<byte> mask = Vector256.Create((byte)15);
-        for (int i = 0; i < NibbleBytes; i += Vector256<byte>.Count)
+        Nibbles.Expand(block, squares);
+        if (five)
         {
-            Vector256<byte> pairs = Vector256.Load(nibbles + i);
-            (pairs & mask).Store(codes + i);
-            ((pairs.AsUInt16() >> 4).AsByte() & mask).Store(codes + NibbleBytes + i);
+            FifthBits.Expand(block + Nibbles.Bytes, squares);
+        }
+
+        if (Uneven)
+        {
+            LevelBlocks.Look(squares, Square.ScalesAt);
+        }
+
+        Square.Widen(block + scalesAt, squares + Square.ScalesAt);
+        if (least)
+        {
+            Square.Widen(block + LeastAt, squares + Square.SecondAt);
         }
     }
 
-    public override void WriteConstants(DotWriter code) => code.Constant("nibble", 0x0F0F_0F0F);
+    public override void WriteConstants(DotWriter code)
+    {
+        Nibbles.WriteConstants(code);
+        if (five)
+        {
+            FifthBits.WriteConstants(code);
+        }
 
-    public override void WriteCodes(DotWriter code, int square) => code.Nibbles(0, (_, _, _) => { });
+        if (Uneven)
+        {
+            code.LoadTable("levels");
+        }
+    }
 
-    public override void WriteScales(DotWriter code, int square) => code.Halves(NibbleBytes);
+    public override void WriteCodes(DotWriter code, int square)
+    {
+        if (five)
+        {
+            FifthBits.WriteLoad(code, Nibbles.Bytes);
+        }
+
+        Nibbles.Write(
+            code,
+            0,
+            (quad, half, codes) =>
+            {
+                if (five)
+                {
+                    FifthBits.Write(code, quad, half, codes);
+                }
+
+                if (Uneven)
+                {
+                    code.Code.Vpshufb(codes, code.Vectors["levels"], codes);
+                }
+            }
+        );
+    }
+
+    public override void WriteScales(DotWriter code, int square)
+    {
+        code.Halves(code.Scale, scalesAt);
+        if (least)
+        {
+            code.Halves(code.Second, LeastAt);
+        }
+    }
 }

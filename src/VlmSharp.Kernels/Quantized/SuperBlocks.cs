@@ -127,18 +127,23 @@ static class SuperBlocks
         }
     }
 
-    // 6 bits each: the first four of both in bytes 0-7; of the others the lower bits in bytes 8-11, the upper ones above the first four.
     static (float Scale, float Least) ScaleAndLeast(ReadOnlySpan<byte> block, int group)
     {
+        (int d, int m) = Six(block, group);
+        return (PlainNumbers.Half(block) * d, PlainNumbers.Half(block[2..]) * m);
+    }
+
+    /// <summary>Scale and least value of 32 values in a block of Q4_K or Q5_K, 6 bits each.</summary>
+    public static (int Scale, int Least) Six(ReadOnlySpan<byte> block, int group)
+    {
+        // The first four of both in bytes 0-7; of the others the lower bits in bytes 8-11, the upper ones above the first four.
         ReadOnlySpan<byte> packed = block.Slice(4, 12);
         int place = group % 4;
-        (int d, int m) =
-            group < 4
-                ? (packed[place] & 63, packed[4 + place] & 63)
-                : (
-                    (packed[8 + place] & 15) | (packed[place] >> 6 << 4),
-                    (packed[8 + place] >> 4) | (packed[4 + place] >> 6 << 4)
-                );
-        return (PlainNumbers.Half(block) * d, PlainNumbers.Half(block[2..]) * m);
+        return group < 4
+            ? (packed[place] & 63, packed[4 + place] & 63)
+            : (
+                (packed[8 + place] & 15) | (packed[place] >> 6 << 4),
+                (packed[8 + place] >> 4) | (packed[4 + place] >> 6 << 4)
+            );
     }
 }

@@ -62,7 +62,7 @@ sealed class BlockWeights
     static int[] Halves(GgmlType type) =>
         type switch
         {
-            GgmlType.Q4_K or GgmlType.Q5_K => [0, 2],
+            GgmlType.Q4_K or GgmlType.Q5_K or GgmlType.Q4_1 or GgmlType.Q5_1 => [0, 2],
             GgmlType.Q6_K => [208],
             _ => [0],
         };

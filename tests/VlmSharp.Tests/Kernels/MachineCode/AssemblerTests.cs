@@ -214,11 +214,14 @@ public sealed class AssemblerTests
             .. Threes("vpord", (x, to, a, b) => x.Vpord(to, a, b), true),
             .. Threes("vpxord", (x, to, a, b) => x.Vpxord(to, a, b), true),
             .. Threes("vpshufb", (x, to, a, b) => x.Vpshufb(to, a, b), false),
+            .. Threes("vpternlogd", (x, to, a, b) => x.Vpternlogd(to, a, b, Assembler.FirstOrBoth), true)
+                .Select(e => e with { Text = $"{e.Text}, {Assembler.FirstOrBoth}" }),
             .. Shifts("vpslld", (x, to, from, n) => x.Vpslld(to, from, n)),
             .. Shifts("vpsrld", (x, to, from, n) => x.Vpsrld(to, from, n)),
             .. Shifts("vpsrlw", (x, to, from, n) => x.Vpsrlw(to, from, n)),
             .. Twos("vpmovsxbw", (x, to, from) => x.Vpmovsxbw(to, from), 2),
             .. Twos("vpmovsxbd", (x, to, from) => x.Vpmovsxbd(to, from), 4),
+            .. Twos("vpmovzxbd", (x, to, from) => x.Vpmovzxbd(to, from), 4),
             .. Twos("vpmovzxwd", (x, to, from) => x.Vpmovzxwd(to, from), 2),
         ];
 

@@ -1,0 +1,177 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using VlmSharp.Kernels.MachineCode;
+
+namespace VlmSharp.Kernels.Quantized;
+
+/// <summary>The lower four bits of a square's codes: [4 quads][32 rows][4], columns 0 to 15 below columns 16 to 31.</summary>
+internal static unsafe class Nibbles
+{
+    public const int Bytes = Square.ScalesAt / 2;
+
+    /// <summary>Puts the pairs of a row in their places.</summary>
+    public static void Pack(Vector128<byte> pairs, byte* to, int row)
+    {
+        for (int quad = 0; quad < Square.Quads / 2; quad++)
+        {
+            ((uint*)(to + (quad * Square.QuadBytes)))[row] = pairs.AsUInt32()[quad];
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Expand(byte* pairs, byte* codes)
+    {
+        Vector256<byte> mask = Vector256.Create((byte)15);
+        for (int i = 0; i < Bytes; i += Vector256<byte>.Count)
+        {
+            Vector256<byte> two = Vector256.Load(pairs + i);
+            (two & mask).Store(codes + i);
+            ((two.AsUInt16() >> 4).AsByte() & mask).Store(codes + Bytes + i);
+        }
+    }
+
+    public static void WriteConstants(DotWriter code) => code.Constant("nibble", 0x0F0F_0F0F);
+
+    /// <summary>Generates the codes of a square, four columns after the other.</summary>
+    /// <param name="code">Where to.</param>
+    /// <param name="offset">Place of the nibbles in the block.</param>
+    /// <param name="complete">Writes what else makes up the codes of a quad and a half of the rows, in that register.</param>
+    public static void Write(DotWriter code, int offset, Action<int, int, Vec> complete)
+    {
+        const int quads = Square.Quads / 2;
+        Vec mask = code.Vectors["nibble"];
+        for (int quad = 0; quad < quads; quad++)
+        {
+            for (int half = 0; half < 2; half++)
+            {
+                (Vec low, Vec high) = (code.Low(half), code.High(half));
+                code.Code.Vmovdqu32(low, DotWriter.At(offset + (quad * Square.QuadBytes) + (half * 64)));
+                code.Code.Vpsrlw(high, low, 4);
+                code.Code.Vpandd(low, low, mask);
+                code.Code.Vpandd(high, high, mask);
+                complete(quad, half, low);
+                complete(quad + quads, half, high);
+            }
+
+            code.Dot(quad, code.Low(0), code.Low(1));
+            code.Dot(quad + quads, code.High(0), code.High(1));
+        }
+    }
+}
+
+/// <summary>The fifth bits of a square's codes: [32 rows][4], bit q of byte i is that of column 4 q + i.</summary>
+internal static unsafe class FifthBits
+{
+    public const int Bytes = Square.QuadBytes;
+
+    /// <summary>Puts the bits of a row in their places.</summary>
+    /// <param name="bits">Bit c is that of column c.</param>
+    /// <param name="to">The square's bits.</param>
+    /// <param name="row">Which.</param>
+    public static void Pack(uint bits, byte* to, int row)
+    {
+        for (int i = 0; i < 4; i++)
+        {
+            to[(row * 4) + i] = (byte)EveryFourth(bits >> i);
+        }
+    }
+
+    // Bits 0, 4, 8, ... to bits 0, 1, 2, ...
+    static uint EveryFourth(uint bits)
+    {
+        if (Bmi2.IsSupported)
+        {
+            return Bmi2.ParallelBitExtract(bits, 0x1111_1111);
+        }
+
+        uint gathered = 0;
+        for (int quad = 0; quad < Square.Quads; quad++)
+        {
+            gathered |= ((bits >> (4 * quad)) & 1) << quad;
+        }
+
+        return gathered;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Expand(byte* bits, byte* codes)
+    {
+        Vector256<byte> mask = Vector256.Create((byte)16);
+        for (int i = 0; i < Bytes; i += Vector256<byte>.Count)
+        {
+            // Bits that cross into a neighbour are masked off.
+            Vector256<ushort> all = Vector256.Load(bits + i).AsUInt16();
+            for (int quad = 0; quad < Square.Quads; quad++)
+            {
+                byte* to = codes + (quad * Square.QuadBytes) + i;
+                Vector256<byte> bit = (quad < 4 ? all << (4 - quad) : all >> (quad - 4)).AsByte() & mask;
+                (Vector256.Load(to) | bit).Store(to);
+            }
+        }
+    }
+
+    public static void WriteConstants(DotWriter code) => code.Constant("fifth", 0x1010_1010);
+
+    /// <summary>Generates the loading of a square's bits, from this place of the block.</summary>
+    public static void WriteLoad(DotWriter code, int offset)
+    {
+        for (int half = 0; half < 2; half++)
+        {
+            code.Code.Vmovdqu32(code.Vectors["bits", half], DotWriter.At(offset + (half * 64)));
+        }
+    }
+
+    /// <summary>Generates their addition to the codes of a quad and half.</summary>
+    public static void Write(DotWriter code, int quad, int half, Vec codes)
+    {
+        Vec bits = code.Vectors["bits", half];
+        Vec moved = code.Shifted(bits, 4 - quad);
+        code.Code.Vpternlogd(codes, moved, code.Vectors["fifth"], Assembler.FirstOrBoth);
+    }
+}
+
+/// <summary>Bits five and six of a square's codes: [2][32 rows][4], bits 2 q and 2 q + 1 of byte i are those of column 16 g + 4 q + i.</summary>
+internal static unsafe class UpperPairs
+{
+    public const int Bytes = 2 * Square.QuadBytes;
+
+    /// <summary>Puts the bits of a row in their places.</summary>
+    /// <param name="codes">[32], each of two bits.</param>
+    /// <param name="to">The square's bits.</param>
+    /// <param name="row">Which.</param>
+    public static void Pack(uint* codes, byte* to, int row)
+    {
+        for (int group = 0; group < 2; group++, codes += 4)
+        {
+            ((uint*)(to + (group * Square.QuadBytes)))[row] =
+                codes[0] | (codes[1] << 2) | (codes[2] << 4) | (codes[3] << 6);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Expand(byte* bits, byte* codes)
+    {
+        Vector256<byte> mask = Vector256.Create((byte)0x30);
+        for (int i = 0; i < Square.QuadBytes; i += Vector256<byte>.Count)
+        {
+            for (int quad = 0; quad < Square.Quads; quad++)
+            {
+                Vector256<ushort> all = Vector256.Load(bits + (quad / 4 * Square.QuadBytes) + i).AsUInt16();
+                byte* to = codes + (quad * Square.QuadBytes) + i;
+                int left = 4 - (quad % 4 * 2);
+                Vector256<byte> two = (left > 0 ? all << left : all >> -left).AsByte() & mask;
+                (Vector256.Load(to) | two).Store(to);
+            }
+        }
+    }
+
+    /// <summary>Generates their addition to the codes of a quad and half; the constant "upper" is set.</summary>
+    public static void Write(DotWriter code, int offset, int quad, int half, Vec codes)
+    {
+        Vec bits = code.Vectors["moved"];
+        code.Code.Vmovdqu32(bits, DotWriter.At(offset + (quad / 4 * Square.QuadBytes) + (half * 64)));
+        bits = code.Shifted(bits, 4 - (quad % 4 * 2));
+        code.Code.Vpternlogd(codes, bits, code.Vectors["upper"], Assembler.FirstOrBoth);
+    }
+}
