@@ -35,6 +35,9 @@ public class AttentionBenchmarks
     [ParamsSource(nameof(Shapes))]
     public Shape Case { get; set; } = null!;
 
+    [ParamsAllValues]
+    public KvStorage Storage { get; set; }
+
     [Params(1, 2)]
     public int Threads { get; set; }
 
@@ -43,10 +46,10 @@ public class AttentionBenchmarks
     {
         kernel = Attention.Variants.Supported.Single(v => v.Name == Variant).Run;
         pool = new WorkerPool(Threads);
-        KvLayout layout = Case.Layout;
+        KvLayout layout = Layout;
         int pagesEach = (Case.Keys + KvLayout.PageTokens - 1) / KvLayout.PageTokens;
         int pageCount = Case.Batch * pagesEach;
-        pages = new AlignedBuffer((long)pageCount * layout.PageFloats * sizeof(float));
+        pages = new AlignedBuffer((long)pageCount * layout.PageBytes);
         table = [.. Enumerable.Range(0, pageCount)];
         sequences =
         [
@@ -76,7 +79,7 @@ public class AttentionBenchmarks
             q,
             Case.Width,
             Case.Heads,
-            Case.Layout,
+            Layout,
             Pages,
             table,
             sequences,
@@ -84,7 +87,8 @@ public class AttentionBenchmarks
             1 / MathF.Sqrt(Case.HeadDim),
             y,
             Case.Width,
-            pool
+            pool,
+            mayRound: true
         );
 
     [GlobalCleanup]
@@ -94,7 +98,9 @@ public class AttentionBenchmarks
         pages.Dispose();
     }
 
-    Span<float> Pages => pages.Span<float>(0, table.Length * Case.Layout.PageFloats);
+    Span<byte> Pages => pages.Span<byte>(0, table.Length * Layout.PageBytes);
+
+    KvLayout Layout => new(Case.KvHeads, Case.HeadDim, Storage);
 
     /// <summary>The shape of one call.</summary>
     public sealed record Shape(
@@ -108,8 +114,6 @@ public class AttentionBenchmarks
         bool Causal
     )
     {
-        internal KvLayout Layout => new(KvHeads, HeadDim);
-
         internal int Width => Heads * HeadDim;
 
         public override string ToString()

@@ -14,6 +14,7 @@ public static class KernelTables
         [
             MatMul.Variants,
             Attention.Variants,
+            KeyValueStore.Variants,
             RmsNorm.Variants,
             LayerNorm.Variants,
             Rope.Variants,

@@ -132,7 +132,9 @@ sealed class SpeedTest
         });
         onProgress("streaming read");
         double stream = MachineLimits.Stream(ops.Pool);
-        double cache = (depth + (tokens / 2.0)) * KvCache.BytesPerToken(model.Info.Layers, model.Info.Attention.Layout);
+        double cache =
+            (depth + (tokens / 2.0))
+            * KvCache.BytesPerToken(model.Info.Layers, model.Info.Attention.Layout(ops.CacheStorage));
         double bytes = ((decoderWeights + headWeights) * weightBytes) + cache; // for each token
         return new(
             "decode",

@@ -54,7 +54,16 @@ sealed class BenchCommand
         );
         foreach (
             Option option in (Option[])
-                [bench.model, bench.shape, bench.only, bench.runs, bench.json, bench.common.Threads, bench.common.Exact]
+                [
+                    bench.model,
+                    bench.shape,
+                    bench.only,
+                    bench.runs,
+                    bench.json,
+                    bench.common.Threads,
+                    bench.common.Exact,
+                    bench.common.Cache,
+                ]
         )
         {
             command.Options.Add(option);
@@ -89,7 +98,7 @@ sealed class BenchCommand
         using RandomCheckpoint? random = name is null ? null : Write(name, progress);
         string directory = random?.Path ?? given!.FullName;
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
-        using CpuOps ops = new(pool) { MayRound = !parsed.GetValue(common.Exact) };
+        using CpuOps ops = common.Operations(parsed, pool);
         using Checkpoint checkpoint = Checkpoint.Open(directory);
         Stopwatch watch = Stopwatch.StartNew();
         using IVisionLanguageModel loaded = ModelRegistry.Load(

@@ -6,8 +6,10 @@ using System.Text.Json;
 using VlmSharp.Chat;
 using VlmSharp.Chat.Replies;
 using VlmSharp.Generation;
+using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
+using VlmSharp.Tensors;
 using VlmSharp.Text.Templates;
 
 namespace VlmSharp.Cli.Commands;
@@ -37,7 +39,16 @@ sealed class CommonOptions
         new("--exact")
         {
             Description =
-                "Keep activations in f32; else those that meet bf16 weights are rounded to bf16 where that is faster.",
+                "Keep activations in f32; else those that meet bf16 weights, and those of attention, are rounded to bf16 where that is faster.",
+        };
+
+    public Option<KvStorage?> Cache { get; } =
+        new("--kv-cache")
+        {
+            Description =
+                "How keys and values of earlier tokens are stored: f32, bf16 or q8, a byte each (default: bf16, with --exact f32).",
+            HelpName = "TYPE",
+            CustomParser = CacheStorage,
         };
 
     public Option<string?> System { get; } = new("--system") { Description = "A system prompt.", HelpName = "TEXT" };
@@ -122,6 +133,7 @@ sealed class CommonOptions
             Option option in (Option[])
                 [
                     Exact,
+                    Cache,
                     System,
                     MaxTokens,
                     ThinkBudget,
@@ -215,6 +227,34 @@ sealed class CommonOptions
             _ => property,
         };
 
+    /// <summary>A storage's name on the command line.</summary>
+    public static string Name(KvStorage storage) => storage.ToString().ToLowerInvariant();
+
+    static KvStorage? CacheStorage(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        foreach (KvStorage storage in Enum.GetValues<KvStorage>())
+        {
+            if (text == Name(storage))
+            {
+                return storage;
+            }
+        }
+
+        result.AddError(
+            $"--kv-cache is {text}, expected {string.Join(", ", Enum.GetValues<KvStorage>().Select(Name))}."
+        );
+        return null;
+    }
+
+    /// <summary>Operations as the command line wants them.</summary>
+    public CpuOps Operations(ParseResult parsed, WorkerPool pool)
+    {
+        bool exact = parsed.GetValue(Exact);
+        KvStorage cache = parsed.GetValue(Cache) ?? CpuOps.DefaultCacheStorage(!exact);
+        return new CpuOps(pool) { MayRound = !exact, CacheStorage = cache };
+    }
+
     /// <summary>The threads the user wants; null for as many as there are processors.</summary>
     public int? ThreadCount(ParseResult parsed) =>
         parsed.GetValue(Threads) is var given && given is < 1 or > 1024
@@ -234,7 +274,8 @@ sealed class CommonOptions
             threads,
             new Progress(share => progress.Report($"Loading {model.Name}", $"{share:P0}")),
             projector: parsed.GetValue(Projector)?.FullName,
-            exact: parsed.GetValue(Exact)
+            exact: parsed.GetValue(Exact),
+            cache: parsed.GetValue(Cache)
         );
         progress.Clear();
         return chat;

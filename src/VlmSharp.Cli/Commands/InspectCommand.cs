@@ -100,8 +100,18 @@ static class InspectCommand
             "end tokens",
             string.Join(", ", checkpoint.Generation.StopIds.Select(id => $"{id} {tokenizer.Decode([id])}"))
         );
-        Row(table, "cache", $"{MemoryPlan.Size(KvCache.BytesPerToken(model.Layers, heads.Layout))} a token");
-        Row(table, "memory, 4096 tokens", Describe(MemoryPlan.For(model, Math.Min(4096, model.MaxPositions), 512, [])));
+        Row(
+            table,
+            "cache",
+            string.Join(
+                ", ",
+                Enum.GetValues<KvStorage>()
+                    .Select(s =>
+                        $"{CommonOptions.Name(s)} {MemoryPlan.Size(KvCache.BytesPerToken(model.Layers, heads.Layout(s)))}"
+                    )
+            ) + " a token"
+        );
+        Row(table, "memory, 4096 tokens", Describe(Plan(model, Math.Min(4096, model.MaxPositions), [])));
         Row(table, "kernels", string.Join(", ", KernelTables.All.Select(k => k.ActiveName).Distinct()));
         Terminal.Out.Write(table);
 
@@ -137,11 +147,7 @@ static class InspectCommand
                 ? ""
                 : $", but the model has only {model.MaxPositions:n0} positions: lower --max-pixels";
         Row(table, "visual tokens", $"{plan.Tokens:n0}{tooMany}");
-        Row(
-            table,
-            $"memory, {AnswerTokens} more tokens",
-            Describe(MemoryPlan.For(model, plan.Tokens + AnswerTokens, 512, [plan]))
-        );
+        Row(table, $"memory, {AnswerTokens} more tokens", Describe(Plan(model, plan.Tokens + AnswerTokens, [plan])));
         Row(
             table,
             "time to the answer",
@@ -153,6 +159,10 @@ static class InspectCommand
     static string Giga(double operations) => operations < 100e9 ? $"{operations / 1e9:g3}" : $"{operations / 1e9:n0}";
 
     static string Seconds(double time) => time < 10 ? $"{time:g2}" : $"{time:n0}";
+
+    /// <summary>As the other commands do by default.</summary>
+    static MemoryPlan Plan(ModelInfo model, int tokens, IReadOnlyCollection<MediaPlan> media) =>
+        MemoryPlan.For(model, tokens, 512, media, CpuOps.DefaultCacheStorage(mayRound: true));
 
     static string Describe(MemoryPlan plan) => $"{MemoryPlan.Size(plan.Total)}: {plan}";
 

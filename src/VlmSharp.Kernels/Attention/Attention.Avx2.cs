@@ -46,6 +46,17 @@ public static unsafe partial class Attention
 
         public static int Rows => 6;
 
+        public static KvStorage Reads => KvStorage.F32;
+
+        public static void PackQueries(
+            float** from,
+            int rows,
+            int headDim,
+            float scale,
+            float* packed,
+            float* scratch
+        ) => PackColumns(from, rows, headDim, scale, packed, Rows);
+
         public static void Scores(int rows, float* q, float* keys, int headDim, float* scores)
         {
             ScoresOf[rows](q, keys, headDim, scores);
@@ -113,6 +124,16 @@ public static unsafe partial class Attention
             {
                 ValuesOf[rows]
                     (weights, pages, column, width, visible, visible[rows - 1], keep, add, y + column, yStride);
+            }
+        }
+
+        public static void Merge(float* y, float* sums, int channels, float keep, float add)
+        {
+            Vector256<float> k = Vector256.Create(keep);
+            Vector256<float> f = Vector256.Create(add);
+            for (int i = 0; i < channels; i += 8)
+            {
+                Fma.MultiplyAdd(Vector256.Load(y + i), k, Vector256.Load(sums + i) * f).Store(y + i);
             }
         }
 

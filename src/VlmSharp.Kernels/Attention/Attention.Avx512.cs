@@ -71,6 +71,37 @@ public static unsafe partial class Attention
 
         public static int Rows => 14;
 
+        public static KvStorage Reads => KvStorage.F32;
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public static void PackQueries(float** from, int rows, int headDim, float scale, float* packed, float* scratch)
+        {
+            Vector512<float> factor = Vector512.Create(scale);
+            for (int r = 0; r < rows; r++)
+            {
+                float* to = scratch + ((nint)r * headDim);
+                for (int i = 0; i < headDim; i += 16)
+                {
+                    Vector512<float> mask = Masks.First512(headDim - i);
+                    Vector512<float> x = Avx512F.MaskLoad(from[r] + i, mask, Vector512<float>.Zero);
+                    Avx512F.MaskStore(to + i, mask, x * factor);
+                }
+            }
+
+            Turn(scratch, headDim, packed);
+        }
+
+        /// <summary>[14, depth] words to [depth, 14].</summary>
+        internal static void Turn(float* rows, int depth, float* packed)
+        {
+            for (int i = 0; i < depth; i += Square16.Size)
+            {
+                int count = Math.Min(Square16.Size, depth - i);
+                uint* to = (uint*)packed + ((nint)i * Rows);
+                Square16.Transpose((uint*)rows + i, depth, to, Rows, count, lanes: Rows);
+            }
+        }
+
         public static void Scores(int rows, float* q, float* keys, int headDim, float* scores) =>
             ScoresOf[rows](q, keys, headDim, scores);
 
@@ -133,8 +164,18 @@ public static unsafe partial class Attention
             kernels[rows](weights, pages, visible, visible[rows - 1], keep, add, y, yStride);
         }
 
+        public static void Merge(float* y, float* sums, int channels, float keep, float add)
+        {
+            Vector512<float> k = Vector512.Create(keep);
+            Vector512<float> f = Vector512.Create(add);
+            for (int i = 0; i < channels; i += 16)
+            {
+                Avx512F.FusedMultiplyAdd(Vector512.Load(y + i), k, Vector512.Load(sums + i) * f).Store(y + i);
+            }
+        }
+
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static float Largest(Vector512<float> v)
+        internal static float Largest(Vector512<float> v)
         {
             Vector256<float> half = Avx.Max(v.GetLower(), v.GetUpper());
             Vector128<float> quarter = Sse.Max(half.GetLower(), half.GetUpper());

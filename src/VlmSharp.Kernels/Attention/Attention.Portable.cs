@@ -8,6 +8,17 @@ public static unsafe partial class Attention
     {
         public static int Rows => 4;
 
+        public static KvStorage Reads => KvStorage.F32;
+
+        public static void PackQueries(
+            float** from,
+            int rows,
+            int headDim,
+            float scale,
+            float* packed,
+            float* scratch
+        ) => PackColumns(from, rows, headDim, scale, packed, Rows);
+
         public static void Scores(int rows, float* q, float* keys, int headDim, float* scores)
         {
             for (int r = 0; r < rows; r++)
@@ -86,11 +97,15 @@ public static unsafe partial class Attention
                     }
                 }
 
-                float* to = y + ((nint)r * yStride);
-                for (int i = 0; i < width; i++)
-                {
-                    to[i] = (to[i] * keep[r]) + (sums[i] * add[r]);
-                }
+                Merge(y + ((nint)r * yStride), sums, width, keep[r], add[r]);
+            }
+        }
+
+        public static void Merge(float* y, float* sums, int channels, float keep, float add)
+        {
+            for (int i = 0; i < channels; i++)
+            {
+                y[i] = (y[i] * keep) + (sums[i] * add);
             }
         }
 

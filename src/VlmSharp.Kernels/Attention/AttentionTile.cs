@@ -6,52 +6,17 @@ namespace VlmSharp.Kernels;
 /// <summary>Attention of some consecutive queries of one sequence and one key/value head; the code under <see cref="Attention"/>.</summary>
 internal unsafe delegate void AttentionKernel(AttentionTile tile, byte* scratch);
 
-/// <summary>The inner loops of attention for one instruction set. All matrices are tiles of at most <see cref="Rows"/> query rows.</summary>
-/// <remarks>What is computed for one row never depends on how many rows the tile has.</remarks>
-internal unsafe interface IAttentionMath
+/// <summary>How much of a piece of attention is computed at once.</summary>
+internal enum AttentionPhase
 {
-    /// <summary>Query rows per tile, at most <see cref="AttentionTile.MaxRows"/>: as many as accumulators fit into registers.</summary>
-    static abstract int Rows { get; }
+    /// <summary>All blocks of keys, each merged into the running result.</summary>
+    Whole,
 
-    /// <summary>scores[r, key] = sum over i of q[i, r] * keys[i, key], for one panel of keys.</summary>
-    /// <param name="rows">Rows in use.</param>
-    /// <param name="q">[headDim][Rows]</param>
-    /// <param name="keys">[headDim][32]</param>
-    /// <param name="headDim">Channels.</param>
-    /// <param name="scores">[rows][32], rows <see cref="AttentionTile.ScoreStride"/> apart</param>
-    static abstract void Scores(int rows, float* q, float* keys, int headDim, float* scores);
+    /// <summary>One block of keys, whose result is left for <see cref="Merge"/>.</summary>
+    Block,
 
-    /// <summary>Turns the scores a row sees into weights 2^(score - max), and those behind them, up to a multiple of 16, into zeros.</summary>
-    /// <param name="scores">The row's scores.</param>
-    /// <param name="visible">How many of them it sees, at least 1.</param>
-    /// <param name="max">The largest score seen, and never below the smallest finite number.</param>
-    /// <returns>The sum of the weights.</returns>
-    static abstract float Weights(float* scores, int visible, out float max);
-
-    /// <summary>keep[r] = 2^(max[r] - m), add[r] = 2^(blockMax[r] - m), m = max(max[r], blockMax[r]), which becomes max[r]; for <see cref="AttentionTile.MaxRows"/> rows.</summary>
-    static abstract void Factors(float* max, float* blockMax, float* keep, float* add);
-
-    /// <summary>y[r] = y[r] * keep[r] + add[r] * (sum over the keys it sees of weights[r, key] * values[key]), for one panel of channels.</summary>
-    /// <param name="rows">Rows in use.</param>
-    /// <param name="weights">[rows][keys], rows <see cref="AttentionTile.ScoreStride"/> apart</param>
-    /// <param name="pages">Where each page's panel of values begins: [tokens][width].</param>
-    /// <param name="width">32 or 16 channels.</param>
-    /// <param name="visible">[rows], ascending: how many keys each row sees. A row that sees none (zero or less) is left alone.</param>
-    /// <param name="keep">[rows]</param>
-    /// <param name="add">[rows]</param>
-    /// <param name="y">[rows][width], rows <paramref name="yStride"/> apart</param>
-    /// <param name="yStride">Elements from one row of y to the next.</param>
-    static abstract void Values(
-        int rows,
-        float* weights,
-        float** pages,
-        int width,
-        int* visible,
-        float* keep,
-        float* add,
-        float* y,
-        int yStride
-    );
+    /// <summary>The results of all blocks.</summary>
+    Merge,
 }
 
 /// <summary>A piece of work: consecutive queries of one sequence, all query heads that share one key/value head.</summary>
@@ -63,8 +28,9 @@ internal unsafe interface IAttentionMath
 /// </para>
 /// <para>
 /// So a row's result is a fixed expression of its query and the keys it sees: channels in order inside a score, keys in order
-/// inside a block, blocks in order. Nothing else, such as the rows beside it, where a prefill was cut, or where the pages lie,
-/// can change a bit of it. Keys it does not see take part in nothing, whatever their values are.
+/// inside a block, blocks in order. Nothing else, such as the rows beside it, where a prefill was cut, where the pages lie, or
+/// whether blocks were computed one after the other or side by side, can change a bit of it. Keys it does not see take part in
+/// nothing, whatever their values are.
 /// </para>
 /// </remarks>
 internal readonly unsafe struct AttentionTile
@@ -91,9 +57,7 @@ internal readonly unsafe struct AttentionTile
     internal int YStride { get; init; }
 
     /// <summary>All pages, at the first page's part for this key/value head.</summary>
-    internal float* Pages { get; init; }
-
-    internal int PageFloats { get; init; }
+    internal byte* Pages { get; init; }
 
     /// <summary>The sequence's page table.</summary>
     internal int* PageTable { get; init; }
@@ -114,74 +78,113 @@ internal readonly unsafe struct AttentionTile
     /// <summary>What scores are multiplied by, times log2(e): weights are powers of two.</summary>
     internal float Scale { get; init; }
 
+    /// <summary>Whether queries and weights may be rounded to bf16 where keys and values are stored in fewer bits than f32.</summary>
+    internal bool MayRound { get; init; }
+
+    internal AttentionPhase Phase { get; init; }
+
+    /// <summary>Which block, in <see cref="AttentionPhase.Block"/>.</summary>
+    internal int Block { get; init; }
+
+    /// <summary>Results of blocks: that of this block, or in <see cref="AttentionPhase.Merge"/> of all.</summary>
+    internal float* Partials { get; init; }
+
+    /// <summary>Floats from one of them to the next, at least <see cref="PartialFloats"/>.</summary>
+    internal long PartialStride { get; init; }
+
+    int Rows => Queries * Group;
+
     /// <summary>Scratch memory for this many query rows.</summary>
     internal static int ScratchBytes(int rows, KvLayout layout)
     {
         // Any tile height: a tile more than needed for the lowest, MaxRows elements for the highest.
-        long tiles = rows;
-        long q = (rows + MaxRows) * (long)layout.HeadDim;
-        long y = rows * (long)layout.ValueChannels;
-        return checked((int)(sizeof(float) * (Align(q) + y + (tiles * 3 * MaxRows) + (MaxRows * ScoreStride))));
+        long q = (rows + (2 * MaxRows)) * (long)layout.HeadDim;
+        long state = PartialFloats(rows, layout) + (rows * (long)MaxRows);
+        long scores = MaxRows * ScoreStride;
+        long wide =
+            layout.Storage == KvStorage.F32 ? 0 : BlockPages * (layout with { Storage = KvStorage.F32 }).HeadBytes;
+        return checked((int)((sizeof(float) * (Align(q) + state + scores)) + wide));
     }
+
+    /// <summary>Floats of a result of this many query rows: largest scores, sums of weights, weighted sums of values.</summary>
+    internal static long PartialFloats(int rows, KvLayout layout) => rows * ((2L * MaxRows) + layout.ValueChannels);
 
     static long Align(long floats) => (floats + 15) & ~15L;
 
-    /// <summary>Computes y for this piece.</summary>
+    /// <summary>Computes what <see cref="Phase"/> says of this piece.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run<TMath>(AttentionTile tile, byte* scratch)
         where TMath : struct, IAttentionMath
     {
-        int rows = tile.Queries * tile.Group;
+        KvLayout wide = tile.Layout with { Storage = TMath.Reads };
+        int rows = tile.Rows;
         int tiles = (rows + TMath.Rows - 1) / TMath.Rows;
-        int headDim = tile.Layout.HeadDim;
-        int channels = tile.Layout.ValueChannels;
+        int depth = wide.Depth;
+        int channels = wide.ValueChannels;
 
-        float* q = (float*)scratch; // [tiles][headDim][TMath.Rows]
-        float* y = q + Align((long)tiles * TMath.Rows * headDim); // [rows][channels]
-        float* max = y + ((nint)rows * channels); // [tiles][MaxRows], as are sum and visible
-        float* sum = max + (tiles * MaxRows);
-        int* visible = (int*)(sum + (tiles * MaxRows));
-        float* scores = (float*)(visible + (tiles * MaxRows)); // [TMath.Rows][ScoreStride]
-
-        tile.PackQueries(q, visible, TMath.Rows);
-        new Span<float>(y, rows * channels).Clear();
-        new Span<float>(sum, tiles * MaxRows).Clear();
-        new Span<float>(max, tiles * MaxRows).Fill(float.MinValue);
-
-        float** keys = stackalloc float*[BlockPages];
-        float** values = stackalloc float*[BlockPages];
-        int end = tile.Visible(rows - 1);
-        for (int start = 0; start < end; start += BlockKeys)
+        float* result = (float*)scratch; // as partials
+        int* visible = (int*)(result + PartialFloats(rows, wide)); // [tiles][MaxRows]
+        float* scores = (float*)(visible + (rows * MaxRows)); // [TMath.Rows][ScoreStride]
+        byte* widened = (byte*)(scores + (MaxRows * ScoreStride)); // [BlockPages], where pages are stored otherwise
+        float* unpacked = (float*)(widened + (tile.Layout.Storage == TMath.Reads ? 0 : BlockPages * wide.HeadBytes));
+        float* q = unpacked + Align((long)MaxRows * depth); // [tiles][depth][TMath.Rows]
+        for (int r = 0; r < rows; r++)
         {
-            tile.FindPages(start, Math.Min(end - start, BlockKeys), keys);
-            for (int t = 0; t < tiles; t++)
+            visible[(r / TMath.Rows * MaxRows) + (r % TMath.Rows)] = tile.Visible(r);
+        }
+
+        bool alone = tile.Phase == AttentionPhase.Block;
+        float* max = alone ? tile.Partials : result; // [tiles][MaxRows], as is sum
+        float* sum = max + (rows * MaxRows);
+        float* y = sum + (rows * MaxRows); // [rows][channels]
+        new Span<float>(max, tiles * MaxRows).Fill(alone ? float.NegativeInfinity : float.MinValue);
+        new Span<float>(sum, tiles * MaxRows).Clear();
+        // A block alone is added to -0, which changes no bit of it.
+        new Span<float>(y, rows * channels).Fill(alone ? -0f : 0);
+
+        if (tile.Phase == AttentionPhase.Merge)
+        {
+            tile.MergeBlocks<TMath>(visible, max, sum, y);
+        }
+        else
+        {
+            tile.PackQueries<TMath>(q, unpacked, depth);
+            float** keys = stackalloc float*[BlockPages];
+            int end = tile.Visible(rows - 1);
+            int start = alone ? tile.Block * BlockKeys : 0;
+            end = alone ? Math.Min(end, start + BlockKeys) : end;
+            for (; start < end; start += BlockKeys)
             {
-                int tileRows = Math.Min(TMath.Rows, rows - (t * TMath.Rows));
-                tile.MergeBlock<TMath>(
-                    start,
-                    tileRows,
-                    q + ((nint)t * TMath.Rows * headDim),
-                    visible + (t * MaxRows),
-                    max + (t * MaxRows),
-                    sum + (t * MaxRows),
-                    y + ((nint)t * TMath.Rows * channels),
-                    keys,
-                    values,
-                    scores
-                );
+                tile.FindPages<TMath>(wide, start, Math.Min(end - start, BlockKeys), keys, widened);
+                for (int t = 0; t < tiles; t++)
+                {
+                    tile.AddBlock<TMath>(
+                        wide,
+                        start,
+                        Math.Min(TMath.Rows, rows - (t * TMath.Rows)),
+                        q + ((nint)t * TMath.Rows * depth),
+                        visible + (t * MaxRows),
+                        max + (t * MaxRows),
+                        sum + (t * MaxRows),
+                        y + ((nint)t * TMath.Rows * channels),
+                        keys,
+                        scores
+                    );
+                }
             }
         }
 
-        for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows && !alone; r++)
         {
             int at = (r / TMath.Rows * MaxRows) + (r % TMath.Rows);
-            tile.WriteRow(r, y + ((nint)r * channels), sum[at]);
+            tile.WriteRow(r, y + ((nint)r * channels), sum[at], TMath.Reads != KvStorage.F32);
         }
     }
 
-    /// <summary>Computes one block of keys for one tile of rows and merges it.</summary>
+    /// <summary>Computes one block of keys for one tile of rows and merges it, or leaves it as it is.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void MergeBlock<TMath>(
+    void AddBlock<TMath>(
+        KvLayout wide,
         int start,
         int rows,
         float* q,
@@ -190,7 +193,6 @@ internal readonly unsafe struct AttentionTile
         float* sum,
         float* y,
         float** keys,
-        float** values,
         float* scores
     )
         where TMath : struct, IAttentionMath
@@ -207,11 +209,11 @@ internal readonly unsafe struct AttentionTile
             return;
         }
 
-        int headDim = Layout.HeadDim;
+        int depth = wide.Depth;
         for (int key = 0; key < end; key += KvLayout.KeyPanel)
         {
             float* page = keys[key / KvLayout.PageTokens];
-            TMath.Scores(rows, q, page + ((nint)(key % KvLayout.PageTokens) * headDim), headDim, scores + key);
+            TMath.Scores(rows, q, page + ((nint)(key % KvLayout.PageTokens) * depth), depth, scores + key);
         }
 
         float* blockMax = stackalloc float[MaxRows];
@@ -229,60 +231,129 @@ internal readonly unsafe struct AttentionTile
             }
         }
 
-        TMath.Factors(max, blockMax, keep, add);
-        for (int r = 0; r < rows; r++)
+        if (Phase == AttentionPhase.Block)
         {
-            sum[r] = (sum[r] * keep[r]) + (blockSum[r] * add[r]);
+            for (int r = 0; r < MaxRows; r++)
+            {
+                max[r] = blockMax[r];
+                sum[r] = blockSum[r];
+                keep[r] = 1;
+                add[r] = 1;
+            }
+        }
+        else
+        {
+            TMath.Factors(max, blockMax, keep, add);
+            AddSums(rows, sum, blockSum, keep, add);
         }
 
-        int channels = Layout.ValueChannels;
-        int offset = Layout.ValueOffset;
+        float** values = stackalloc float*[BlockPages];
+        int channels = wide.ValueChannels;
+        int words = wide.ValueOffset / sizeof(float);
         for (int channel = 0; channel < channels; channel += KvLayout.ValuePanel)
         {
             for (int i = 0; i * KvLayout.PageTokens < end; i++)
             {
-                values[i] = keys[i] + offset + (channel * KvLayout.PageTokens);
+                values[i] = keys[i] + words;
             }
 
-            int width = Math.Min(KvLayout.ValuePanel, channels - channel);
+            int width = wide.PanelWidth(channel);
             TMath.Values(rows, scores, values, width, seen, keep, add, y + channel, channels);
+            words += KvLayout.PageTokens * width / (TMath.Reads == KvStorage.F32 ? 1 : 2);
+        }
+    }
+
+    /// <summary>Merges the results of all blocks as <see cref="AddBlock"/> does.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    void MergeBlocks<TMath>(int* visible, float* max, float* sum, float* y)
+        where TMath : struct, IAttentionMath
+    {
+        float* keep = stackalloc float[MaxRows];
+        float* add = stackalloc float[MaxRows];
+        int channels = Layout.ValueChannels;
+        int end = Visible(Rows - 1);
+        float* blockMax = Partials;
+        for (int start = 0; start < end; start += BlockKeys, blockMax += PartialStride)
+        {
+            float* blockSum = blockMax + (Rows * MaxRows);
+            float* sums = blockSum + (Rows * MaxRows);
+            for (int first = 0, at = 0; first < Rows; first += TMath.Rows, at += MaxRows)
+            {
+                int rows = Math.Min(TMath.Rows, Rows - first);
+                TMath.Factors(max + at, blockMax + at, keep, add);
+                AddSums(rows, sum + at, blockSum + at, keep, add);
+                for (int r = 0; r < rows; r++)
+                {
+                    if (visible[at + r] > start)
+                    {
+                        nint row = (nint)(first + r) * channels;
+                        TMath.Merge(y + row, sums + row, channels, keep[r], add[r]);
+                    }
+                }
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void AddSums(int rows, float* sum, float* blockSum, float* keep, float* add)
+    {
+        for (int r = 0; r < rows; r++)
+        {
+            sum[r] = (sum[r] * keep[r]) + (blockSum[r] * add[r]);
         }
     }
 
     /// <summary>How many keys a row sees.</summary>
     int Visible(int row) => FirstVisible + (row / Group * VisibleStep);
 
-    void FindPages(int start, int count, float** keys)
+    /// <summary>The head's part of each page of a block; where it is not stored as the kernel reads it, a wider copy.</summary>
+    void FindPages<TMath>(KvLayout wide, int start, int count, float** keys, byte* widened)
+        where TMath : struct, IAttentionMath
     {
+        int pageBytes = Layout.PageBytes;
         for (int i = 0; i * KvLayout.PageTokens < count; i++)
         {
-            keys[i] = Pages + ((nint)PageTable[(start / KvLayout.PageTokens) + i] * PageFloats);
-        }
-    }
-
-    /// <summary>Transposes the scaled queries into [tiles][headDim][tileRows], so that one step of a score reads neighbours.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void PackQueries(float* packed, int* visible, int tileRows)
-    {
-        int headDim = Layout.HeadDim;
-        int rows = Queries * Group;
-        for (int r = 0; r < rows; r++)
-        {
-            (int t, int column) = Math.DivRem(r, tileRows);
-            (int query, int head) = Math.DivRem(r, Group);
-            float* from = Q + ((nint)query * QStride) + ((nint)head * headDim);
-            float* to = packed + ((nint)t * tileRows * headDim) + column;
-            for (int i = 0; i < headDim; i++, to += tileRows)
+            byte* head = Pages + ((nint)PageTable[(start / KvLayout.PageTokens) + i] * pageBytes);
+            if (Layout.Storage != TMath.Reads)
             {
-                *to = from[i] * Scale;
+                byte* copy = widened + ((nint)i * wide.HeadBytes);
+                if (TMath.Reads == KvStorage.F32)
+                {
+                    KvPages.WidenToF32(Layout, head, (float*)copy);
+                }
+                else
+                {
+                    KvPages.Q8ToBF16(Layout, head, (uint*)copy);
+                }
+
+                head = copy;
             }
 
-            visible[(t * MaxRows) + column] = Visible(r);
+            keys[i] = (float*)head;
         }
     }
 
+    /// <summary>The queries, tile after tile.</summary>
+    void PackQueries<TMath>(float* packed, float* scratch, int depth)
+        where TMath : struct, IAttentionMath
+    {
+        float** from = stackalloc float*[MaxRows];
+        for (int first = 0; first < Rows; first += TMath.Rows, packed += TMath.Rows * (nint)depth)
+        {
+            int rows = Math.Min(TMath.Rows, Rows - first);
+            for (int r = 0; r < rows; r++)
+            {
+                (int query, int head) = Math.DivRem(first + r, Group);
+                from[r] = Q + ((nint)query * QStride) + ((nint)head * Layout.HeadDim);
+            }
+
+            TMath.PackQueries(from, rows, Layout.HeadDim, Scale, packed, scratch);
+        }
+    }
+
+    /// <summary>Divides a row by its sum of weights. Where rounding makes its bits depend on which zeros were added, every zero is +0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void WriteRow(int row, float* y, float sum)
+    void WriteRow(int row, float* y, float sum, bool positiveZeros)
     {
         (int query, int head) = Math.DivRem(row, Group);
         float* to = Y + ((nint)query * YStride) + ((nint)head * Layout.HeadDim);
@@ -292,15 +363,17 @@ internal readonly unsafe struct AttentionTile
             return;
         }
 
+        float zero = positiveZeros ? 0f : -0f;
         int channel = 0;
         for (; channel <= Layout.HeadDim - Vector<float>.Count; channel += Vector<float>.Count)
         {
-            Vector.Store(Vector.Load(y + channel) / new Vector<float>(sum), to + channel);
+            Vector<float> quotient = Vector.Load(y + channel) / new Vector<float>(sum);
+            Vector.Store(quotient + new Vector<float>(zero), to + channel);
         }
 
         for (; channel < Layout.HeadDim; channel++)
         {
-            to[channel] = y[channel] / sum;
+            to[channel] = (y[channel] / sum) + zero;
         }
     }
 }

@@ -80,6 +80,22 @@ internal sealed partial class Assembler
     /// <summary>to = a + b.</summary>
     public void Vaddps(Vec to, Vec a, Operand b) => Evex(new(Prefix.None, Map.M0F, 0x58, false), to, a.Index, b);
 
+    /// <summary>to = a * to + b, rounded once.</summary>
+    public void Vfmadd213ps(Vec to, Vec a, Operand b) => Evex(new(Prefix.P66, Map.M0F38, 0xA8, false), to, a.Index, b);
+
+    /// <summary>to = a - b.</summary>
+    public void Vsubps(Vec to, Vec a, Operand b) => Evex(new(Prefix.None, Map.M0F, 0x5C, false), to, a.Index, b);
+
+    /// <summary>to = a * 2^floor(b).</summary>
+    public void Vscalefps(Vec to, Vec a, Operand b) => Evex(new(Prefix.P66, Map.M0F38, 0x2C, false), to, a.Index, b);
+
+    /// <summary>to = from rounded to a whole number: 0 to the nearest even, 1 down, 2 up, 3 towards zero.</summary>
+    public void Vrndscaleps(Vec to, Operand from, byte mode)
+    {
+        Evex(new(Prefix.P66, Map.M0F3A, 0x08, false), to, 0, from);
+        code.Add(mode);
+    }
+
     /// <summary>to = a * b.</summary>
     public void Vmulps(Vec to, Vec a, Operand b) => Evex(new(Prefix.None, Map.M0F, 0x59, false), to, a.Index, b);
 

@@ -13,17 +13,16 @@ namespace VlmSharp.Chat;
 /// <summary>Everything of a checkpoint that a conversation needs: model, tokenizer, template, defaults.</summary>
 public sealed class ChatModel : IDisposable
 {
-    ChatModel(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress, string? templateFile, bool exact)
+    ChatModel(Checkpoint checkpoint, CpuOps ops, IProgress<double>? progress, string? templateFile)
     {
-        Pool = pool;
-        Ops = new CpuOps(pool) { MayRound = !exact };
+        Ops = ops;
         // The small files first: an error in one of them should not wait for gigabytes of weights.
         Defaults = checkpoint.Generation;
         Tokenizer = Tokenizer.Load(checkpoint);
         Template = ReadTemplate(checkpoint, templateFile);
         UnloadedModel unloaded = ModelRegistry.Open(checkpoint);
-        MemoryPlan.For(unloaded.Info, 1, 1, []).ThrowIfAbove(MemoryPlan.Available);
-        Model = unloaded.Load(pool, progress);
+        MemoryPlan.For(unloaded.Info, 1, 1, [], ops.CacheStorage).ThrowIfAbove(MemoryPlan.Available);
+        Model = unloaded.Load(ops.Pool, progress);
         if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
         {
             throw new CheckpointException(
@@ -43,10 +42,11 @@ public sealed class ChatModel : IDisposable
     /// <param name="progress">Told the share of the weights that is loaded, 0 to 1.</param>
     /// <param name="template">A Jinja file to use in place of the checkpoint's chat template.</param>
     /// <param name="exact">
-    /// Keeps activations in f32 throughout; else those that meet bf16 weights may be rounded to bf16, as the published models do, where
-    /// that is faster.
+    /// Keeps activations in f32 throughout; else those that meet bf16 weights, and those of attention, may be rounded to bf16, as the
+    /// published models do, where that is faster.
     /// </param>
     /// <param name="projector">The vision part of a pair of GGUF files; where not given, the only <c>mmproj*.gguf</c> beside the first.</param>
+    /// <param name="cache">How caches store keys and values; where not given, bf16, or f32 with <paramref name="exact"/>.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
     /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
@@ -56,17 +56,20 @@ public sealed class ChatModel : IDisposable
         IProgress<double>? progress = null,
         string? template = null,
         bool exact = false,
-        string? projector = null
+        string? projector = null,
+        KvStorage? cache = null
     )
     {
         WorkerPool pool = new(threads ?? Environment.ProcessorCount);
+        CpuOps ops = new(pool) { MayRound = !exact, CacheStorage = cache ?? CpuOps.DefaultCacheStorage(!exact) };
         try
         {
             using Checkpoint checkpoint = Checkpoint.Open(path, projector);
-            return new ChatModel(checkpoint, pool, progress, template, exact);
+            return new ChatModel(checkpoint, ops, progress, template);
         }
         catch
         {
+            ops.Dispose();
             pool.Dispose();
             throw;
         }
@@ -124,7 +127,7 @@ public sealed class ChatModel : IDisposable
     public GenerationConfig Defaults { get; }
 
     /// <summary>The threads everything runs on.</summary>
-    public WorkerPool Pool { get; }
+    public WorkerPool Pool => Ops.Pool;
 
     /// <summary>The operations conversations run on.</summary>
     public CpuOps Ops { get; }

@@ -75,7 +75,8 @@ public sealed class Conversation : IDisposable
                 chat.Model.Info,
                 ContextTokens,
                 engine.ChunkTokens,
-                [.. prompt.Media.Where(m => !features.ContainsKey(m)).Select(chat.Prompts.Plan)]
+                [.. prompt.Media.Where(m => !features.ContainsKey(m)).Select(chat.Prompts.Plan)],
+                chat.Ops.CacheStorage
             )
             .ThrowIfAbove(MemoryPlan.Available);
         chat.Ops.Cancellation = cancellation;

@@ -24,13 +24,14 @@ public sealed class InferenceEngine : IDisposable
 
     /// <summary>An engine with room for a number of tokens in its cache.</summary>
     /// <param name="model">Borrowed.</param>
-    /// <param name="ops">Borrowed; also decides on the threads.</param>
+    /// <param name="ops">Borrowed; also decides on the threads and how the cache stores keys and values.</param>
     /// <param name="cacheTokens">Tokens of all sequences together; rounded up to whole pages.</param>
     public InferenceEngine(IVisionLanguageModel model, CpuOps ops, int cacheTokens)
     {
         Model = model;
         this.ops = ops;
-        cache = new KvCache(model.Info.Layers, model.Info.Attention.Layout, KvLayout.PagesFor(cacheTokens));
+        KvLayout layout = model.Info.Attention.Layout(ops.CacheStorage);
+        cache = new KvCache(model.Info.Layers, layout, KvLayout.PagesFor(cacheTokens));
         Pages = new PagePool(cache.PageCount);
         step.Placement.EnsureRoom(cache.PageCount);
         Scratch = new SamplerScratch(model.Info.Vocabulary);

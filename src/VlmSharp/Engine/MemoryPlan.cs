@@ -1,3 +1,4 @@
+using VlmSharp.Kernels;
 using VlmSharp.Models;
 
 namespace VlmSharp.Engine;
@@ -17,7 +18,14 @@ public sealed record MemoryPlan(long Weights, long Cache, long Media, long Works
     /// <param name="tokens">Prompt and answer.</param>
     /// <param name="chunk">Rows a step takes at most.</param>
     /// <param name="media">Media that are still to be looked at.</param>
-    public static MemoryPlan For(ModelInfo model, int tokens, int chunk, IReadOnlyCollection<MediaPlan> media)
+    /// <param name="storage">How the cache stores keys and values.</param>
+    public static MemoryPlan For(
+        ModelInfo model,
+        int tokens,
+        int chunk,
+        IReadOnlyCollection<MediaPlan> media,
+        KvStorage storage
+    )
     {
         long patches = media.Select(m => (long)m.Grid.Patches * model.PatchWidth).DefaultIfEmpty(0).Max();
         long features = media.Sum(m => (long)m.Tokens * model.FeatureWidth);
@@ -28,7 +36,7 @@ public sealed record MemoryPlan(long Weights, long Cache, long Media, long Works
         long decoder = (Math.Min(tokens, chunk) * model.DecoderWorkspace) + ((long)model.Vocabulary * sizeof(float));
         return new MemoryPlan(
             model.WeightBytes,
-            tokens * Tensors.KvCache.BytesPerToken(model.Layers, model.Attention.Layout),
+            tokens * Tensors.KvCache.BytesPerToken(model.Layers, model.Attention.Layout(storage)),
             (patches + features) * sizeof(float),
             Math.Max(tower, decoder)
         );

@@ -9,6 +9,7 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     readonly Arena arena = new();
     readonly KvPlacement packed = new();
     readonly List<int> pages = [];
+    readonly KvStorage? cacheStorage;
 
     /// <summary>The threads operations run on.</summary>
     public WorkerPool Pool { get; } = pool;
@@ -17,10 +18,21 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     public CancellationToken Cancellation { get; set; }
 
     /// <summary>
-    /// Lets matrix products round activations to the 16 bits of the weights where that is faster, as the published models do when
-    /// they run in bf16. Off, activations are f32 throughout. Either way a result depends on no other row of a step.
+    /// Lets matrix products round activations to the 16 bits of the weights, and attention queries, keys, values and weights, where
+    /// that is faster, as the published models do when they run in bf16. Off, activations are f32 throughout, but for what
+    /// <see cref="CacheStorage"/> rounds. Either way a result depends on no other row of a step.
     /// </summary>
     public bool MayRound { get; init; }
+
+    /// <summary>How caches for these operations store keys and values: bf16 where <see cref="MayRound"/>, else f32, unless it is set.</summary>
+    public KvStorage CacheStorage
+    {
+        get => cacheStorage ?? DefaultCacheStorage(MayRound);
+        init => cacheStorage = value;
+    }
+
+    /// <summary>What <see cref="CacheStorage"/> is if nobody sets it.</summary>
+    public static KvStorage DefaultCacheStorage(bool mayRound) => mayRound ? KvStorage.BF16 : KvStorage.F32;
 
     /// <inheritdoc/>
     public override Tensor Allocate(int rows, int width) => arena.Allocate(rows, width);
@@ -261,8 +273,9 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
 
         Tensor y = Allocate(q.Rows, q.Width);
         Arena.Mark mark = Mark;
-        Tensor store = Allocate(pageCount, shape.Layout.PageFloats);
-        Attend(q, k, v, shape, store.Data, packed, causal: false, y);
+        KvLayout layout = shape.Layout(Kernels.Attention.FastestStorage(MayRound));
+        Tensor store = Allocate(pageCount, layout.PageBytes / sizeof(float));
+        Attend(q, k, v, shape, layout, MemoryMarshal.AsBytes(store.Data), packed, causal: false, y);
         arena.Release(mark);
         return y;
     }
@@ -279,7 +292,7 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     )
     {
         Tensor y = Allocate(q.Rows, q.Width);
-        Attend(q, k, v, shape, cache.Layer(layer), placement, causal: true, y);
+        Attend(q, k, v, shape, cache.Layout, cache.Layer(layer), placement, causal: true, y);
         return y;
     }
 
@@ -288,18 +301,19 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
         Tensor k,
         Tensor v,
         AttentionShape shape,
-        Span<float> store,
+        KvLayout layout,
+        Span<byte> store,
         KvPlacement placement,
         bool causal,
         Tensor y
     )
     {
-        KeyValueStore.Write(k.Data, k.Stride, v.Data, v.Stride, k.Rows, shape.Layout, store, placement.Slots, Pool);
+        KeyValueStore.Write(k.Data, k.Stride, v.Data, v.Stride, k.Rows, layout, store, placement.Slots, Pool);
         Kernels.Attention.Apply(
             q.Data,
             q.Stride,
             shape.Heads,
-            shape.Layout,
+            layout,
             store,
             placement.PageTable,
             placement.Sequences,
@@ -307,7 +321,8 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
             shape.Scale,
             y.Data,
             y.Stride,
-            Pool
+            Pool,
+            MayRound
         );
     }
 

@@ -17,7 +17,7 @@ public sealed class KvCache : IDisposable
         layers = new AlignedBuffer[layerCount];
         for (int i = 0; i < layerCount; i++)
         {
-            layers[i] = new AlignedBuffer((long)pageCount * layout.PageFloats * sizeof(float));
+            layers[i] = new AlignedBuffer((long)pageCount * layout.PageBytes);
         }
     }
 
@@ -29,10 +29,10 @@ public sealed class KvCache : IDisposable
 
     /// <summary>Bytes a token takes in all layers together.</summary>
     public static long BytesPerToken(int layerCount, KvLayout layout) =>
-        (long)layerCount * layout.PageFloats / KvLayout.PageTokens * sizeof(float);
+        (long)layerCount * layout.PageBytes / KvLayout.PageTokens;
 
-    /// <summary>The pages of a layer: [pageCount, pageFloats].</summary>
-    public Span<float> Layer(int layer) => layers[layer].Span<float>(0, checked(PageCount * Layout.PageFloats));
+    /// <summary>The pages of a layer: [pageCount, pageBytes].</summary>
+    public Span<byte> Layer(int layer) => layers[layer].Span<byte>(0, checked(PageCount * Layout.PageBytes));
 
     /// <summary>Frees the memory.</summary>
     public void Dispose()

@@ -171,5 +171,6 @@ public readonly record struct AttentionShape(int Heads, int KvHeads, int HeadDim
     public float Scale => (float)(1 / Math.Sqrt(HeadDim));
 
     /// <summary>How keys and values lie in a page.</summary>
-    public KvLayout Layout => new(KvHeads, HeadDim);
+    /// <param name="storage">How a number is stored.</param>
+    public KvLayout Layout(KvStorage storage) => new(KvHeads, HeadDim, storage);
 }

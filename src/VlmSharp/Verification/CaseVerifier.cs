@@ -37,7 +37,7 @@ public sealed class CaseVerifier : IDisposable
     public static CaseReport Run(string directory, int? threads = null, Action<string>? onRequest = null)
     {
         GoldenCase opened = GoldenCase.Open(directory);
-        using ChatModel loaded = ChatModel.Load(opened.Checkpoint, threads, template: opened.ChatTemplate);
+        using ChatModel loaded = ChatModel.Load(opened.Checkpoint, threads, template: opened.ChatTemplate, exact: true);
         using CaseVerifier verifier = new(opened, loaded);
         foreach (GoldenCase.Request request in opened.Requests)
         {
@@ -191,7 +191,7 @@ public sealed class CaseVerifier : IDisposable
         int length = prompt.Tokens.Length + request.AnswerIds.Length;
         ModelInfo info = chat.Model.Info;
         int[] pages = [.. Enumerable.Range(0, KvLayout.PagesFor(length))];
-        using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
+        using KvCache cache = new(info.Layers, info.Attention.Layout(KvStorage.F32), pages.Length);
 
         Step step = new();
         for (int i = 0; i < prompt.Tokens.Length; i++)

@@ -1,5 +1,6 @@
 using VlmSharp.Chat;
 using VlmSharp.Engine;
+using VlmSharp.Kernels;
 using VlmSharp.Models;
 using Xunit;
 
@@ -39,7 +40,7 @@ public sealed class AnnouncedVideoTests
         using ChatModel chat = TinyModel.Load(name: name);
         ModelInfo info = chat.Model.Info;
         Assert.Equal(262_144, info.MaxPositions);
-        long At(int tokens) => MemoryPlan.For(info, tokens, chunk: 512, []).Total;
+        long At(int tokens) => MemoryPlan.For(info, tokens, chunk: 512, [], KvStorage.BF16).Total;
         long step = At(2048) - At(1024);
         Assert.Equal(step * 255, At(262_144) - At(1024));
     }

@@ -99,7 +99,7 @@ public sealed class DecodeGoldenTests
 
         public Setup()
         {
-            Chat = TinyModel.Load();
+            Chat = TinyModel.Load(exact: true);
             engine = new InferenceEngine(Chat.Model, Chat.Ops, 1024);
         }
 

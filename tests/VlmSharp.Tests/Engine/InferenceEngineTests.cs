@@ -1,6 +1,7 @@
 using VlmSharp.Chat;
 using VlmSharp.Engine;
 using VlmSharp.Generation;
+using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
 using VlmSharp.Tensors;
@@ -18,6 +19,8 @@ public sealed class InferenceEngineTests
 
     public static MatrixTheoryData<string, int> Chunks => new(TinyModel.Names, [1, 3, 7, 16, 33]);
 
+    public static MatrixTheoryData<string, KvStorage> Caches => new(TinyModel.Names, Enum.GetValues<KvStorage>());
+
     [Theory, MemberData(nameof(Chunks))]
     public void A_prompt_computed_in_chunks_gives_the_logits_of_the_whole_bit_for_bit(string name, int chunk)
     {
@@ -32,10 +35,10 @@ public sealed class InferenceEngineTests
         Assert.Equal(expected, engine.Compute(chunked));
     }
 
-    [Theory, MemberData(nameof(Models))]
-    public void Requests_computed_together_give_what_each_gives_alone_bit_for_bit(string name)
+    [Theory, MemberData(nameof(Caches))]
+    public void Requests_computed_together_give_what_each_gives_alone_bit_for_bit(string name, KvStorage cache)
     {
-        using ChatModel chat = TinyModel.Load(name: name);
+        using ChatModel chat = TinyModel.Load(name: name, cache: cache);
         using InferenceEngine engine = new(chat.Model, chat.Ops, 2048);
         ChatContent[][] contents =
         [
@@ -86,17 +89,41 @@ public sealed class InferenceEngineTests
         }
     }
 
-    [Theory, MemberData(nameof(Models))]
-    public void The_number_of_threads_changes_no_bit(string name)
+    [Theory, MemberData(nameof(Caches))]
+    public void The_number_of_threads_changes_no_bit(string name, KvStorage cache)
     {
-        using ChatModel one = TinyModel.Load(threads: 1, name);
-        using ChatModel three = TinyModel.Load(threads: 3, name);
+        using ChatModel one = TinyModel.Load(threads: 1, name, cache: cache);
+        using ChatModel three = TinyModel.Load(threads: 3, name, cache: cache);
         using InferenceEngine first = new(one.Model, one.Ops, 512);
         using InferenceEngine second = new(three.Model, three.Ops, 512);
         ChatContent[] content = [TinyModel.Picture(4), TinyModel.Shown(one, 5, frames: 3), Question];
         using Sequence a = first.Start(one, content);
         using Sequence b = second.Start(three, content);
         Assert.Equal(first.Compute(a), second.Compute(b));
+    }
+
+    [Theory, MemberData(nameof(Caches))]
+    public void A_prompt_in_chunks_gives_the_bits_of_the_whole_and_the_cache_keeps_what_it_promises(
+        string name,
+        KvStorage cache
+    )
+    {
+        using ChatModel exact = TinyModel.Load(name: name, exact: true);
+        using ChatModel chat = TinyModel.Load(name: name, exact: true, cache: cache);
+        using InferenceEngine reference = new(exact.Model, exact.Ops, 512);
+        using InferenceEngine engine = new(chat.Model, chat.Ops, 512);
+        ChatContent[] content = [TinyModel.Picture(1), Question];
+        using Sequence sequence = reference.Start(exact, content);
+        float[] expected = reference.Compute(sequence);
+        using Sequence whole = engine.Start(chat, content);
+        float[] stored = engine.Compute(whole);
+        // Weights of these models are random, and large: rounding of 2^-9 becomes up to a tenth of the largest logit.
+        double tolerance = cache == KvStorage.F32 ? 0 : 0.1;
+        Near.RelativeToLargest(tolerance, Array.ConvertAll(expected, x => (double)x), stored, $"{cache}");
+
+        engine.ChunkTokens = 5;
+        using Sequence chunked = engine.Start(chat, content);
+        Assert.Equal(stored, engine.Compute(chunked));
     }
 
     [Theory, MemberData(nameof(Models))]

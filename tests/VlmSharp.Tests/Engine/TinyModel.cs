@@ -1,5 +1,6 @@
 using VlmSharp.Chat;
 using VlmSharp.Engine;
+using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
 using VlmSharp.Testing;
@@ -20,16 +21,16 @@ static class TinyModel
         "qwen3-vl-moe",
     ];
 
-    public static ChatModel Load(int threads = 2, string name = "qwen2-vl", bool exact = false)
+    public static ChatModel Load(int threads = 2, string name = "qwen2-vl", bool exact = false, KvStorage? cache = null)
     {
         if (name != "qwen-vl")
         {
-            return ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads, exact: exact);
+            return ChatModel.Load(Goldens.Local($"{name}/checkpoint"), threads, exact: exact, cache: cache);
         }
 
         using TemporaryDirectory directory = new();
         TinyQwenVL.Write(directory.Path);
-        return ChatModel.Load(directory.Path, threads, exact: exact);
+        return ChatModel.Load(directory.Path, threads, exact: exact, cache: cache);
     }
 
     /// <summary>A video of noise; a picture for the architecture that takes no videos.</summary>

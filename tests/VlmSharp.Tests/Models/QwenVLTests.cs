@@ -58,7 +58,7 @@ public sealed class QwenVLTests(QwenVLFixture fixture) : IClassFixture<QwenVLFix
         }
 
         ModelInfo info = chat.Model.Info;
-        using KvCache cache = new(info.Layers, info.Attention.Layout, next);
+        using KvCache cache = new(info.Layers, info.Attention.Layout(KvStorage.F32), next);
         chat.Ops.Reset();
         float[] ours = chat.Model.Forward(chat.Ops, step, cache).ToArray();
         float[] expected = chat.Model.Forward(new ReferenceOps(), step, cache).ToArray();

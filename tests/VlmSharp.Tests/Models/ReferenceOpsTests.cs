@@ -53,7 +53,7 @@ public sealed class ReferenceOpsTests
 
         step.AddMedia(length / 4, features.Rows);
         step.AddSequence(pages, length, length, length);
-        using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
+        using KvCache cache = new(info.Layers, info.Attention.Layout(KvStorage.F32), pages.Length);
         float[] ours = chat.Model.Forward(chat.Ops, step, cache).ToArray();
         float[] expected = chat.Model.Forward(new ReferenceOps(), step, cache).ToArray();
         AssertClose(expected, ours);
@@ -74,7 +74,7 @@ public sealed class ReferenceOpsTests
     public void A_whole_request_with_the_head_sizes_of_published_models_equals_its_definition(string name)
     {
         using CheckpointCopy copy = TrueHeads.Write(name);
-        using ChatModel chat = ChatModel.Load(copy.Path, threads: 2);
+        using ChatModel chat = ChatModel.Load(copy.Path, threads: 2, exact: true);
         (int tower, int decoder) = TrueHeads.Of(name);
         Assert.Equal(tower, chat.Model.Info.Tower.Width / chat.Model.Info.Tower.Heads);
         Assert.Equal(decoder, chat.Model.Info.Attention.HeadDim);
@@ -139,7 +139,7 @@ public sealed class ReferenceOpsTests
         int[] pages = [.. Enumerable.Range(0, KvLayout.PagesFor(count))];
         step.AddSequence(pages, count, count, count);
         ModelInfo info = chat.Model.Info;
-        using KvCache cache = new(info.Layers, info.Attention.Layout, pages.Length);
+        using KvCache cache = new(info.Layers, info.Attention.Layout(KvStorage.F32), pages.Length);
         float[] expected = chat.Model.Forward(new ReferenceOps(), step, cache).ToArray();
 
         using InferenceEngine engine = new(chat.Model, chat.Ops, count + 1);

@@ -27,6 +27,7 @@ sealed class AttentionCase
 
     internal int Heads { get; }
 
+    /// <summary>Heads; a way of computing says how they are stored.</summary>
     internal KvLayout Layout { get; }
 
     internal float Scale { get; set; }
@@ -54,12 +55,12 @@ sealed class AttentionCase
     }
 
     /// <summary>Everything in one call. Rows of q and y are <paramref name="gap"/> elements further apart than they need to be.</summary>
-    internal float[] Run(string variant, WorkerPool pool, int gap = 0, int shuffle = 1) =>
-        Run(variant, pool, Q, [.. Lengths.Select((l, i) => (i, l.Queries, l.Keys))], gap, shuffle);
+    internal float[] Run(Way way, WorkerPool pool, int gap = 0, int shuffle = 1) =>
+        Run(way, pool, Q, [.. Lengths.Select((l, i) => (i, l.Queries, l.Keys))], gap, shuffle);
 
     /// <summary>The given queries; each piece names a sequence, a number of queries and how many of its keys are there so far.</summary>
     internal float[] Run(
-        string variant,
+        Way way,
         WorkerPool pool,
         float[] q,
         (int Sequence, int Queries, int Keys)[] pieces,
@@ -69,13 +70,14 @@ sealed class AttentionCase
     {
         // The pages of all pieces, in random order, with some that nobody uses in between; NaN wherever nothing was written.
         const int PageTokens = KvLayout.PageTokens;
+        KvLayout layout = Layout with { Storage = way.Storage };
         int[] used = [.. pieces.Select(p => (p.Keys + PageTokens - 1) / PageTokens)];
         int pageCount = used.Sum() + 2;
         int[] order = [.. Enumerable.Range(0, pageCount)];
         new Random(shuffle).Shuffle(order);
         int[] table = [-1, .. order[..used.Sum()]];
-        using var pages = new GuardedMemory<float>(pageCount * Layout.PageFloats);
-        pages.Span.Fill(float.NaN);
+        using var pages = new GuardedMemory<byte>(pageCount * layout.PageBytes);
+        pages.Span.Fill(0xFF);
 
         int stride = Width + gap;
         int tokens = pieces.Sum(p => p.Queries);
@@ -96,17 +98,17 @@ sealed class AttentionCase
                     .Select(t => (table[first + (t / PageTokens)] * PageTokens) + (t % PageTokens)),
             ];
             int width = Layout.KvHeads * Layout.HeadDim;
-            KeyValueStore.Write(Keys[s], width, Values[s], width, keys, Layout, pages.Span, slots, pool);
+            KeyValueStore.Write(way.Writer, Keys[s], width, Values[s], width, keys, layout, pages.Span, slots, pool);
             row += queries;
             page += used[i];
         }
 
         Attention.Apply(
-            Find(variant),
+            way.Kernel,
             from.Span,
             from.Stride,
             Heads,
-            Layout,
+            layout,
             pages.Span,
             table,
             sequences,
@@ -114,16 +116,19 @@ sealed class AttentionCase
             Scale,
             to.Span,
             to.Stride,
-            pool
+            pool,
+            way.MayRound
         );
         return to.ToArray();
     }
 
-    /// <summary>softmax(scale * q k^T) v, one query and head after the other. Zeros where there is no key.</summary>
-    internal double[] Expected()
+    /// <summary>softmax(scale * q k^T) v over what is stored of k and v, one query and head after the other. Zeros where there is no key.</summary>
+    internal double[] Expected(KvStorage storage)
     {
         int d = Layout.HeadDim;
         int group = Heads / Layout.KvHeads;
+        float[][] storedKeys = Array.ConvertAll(Keys, k => StoredNumbers.Of(storage, k, d));
+        float[][] storedValues = Array.ConvertAll(Values, v => StoredNumbers.Of(storage, v, d));
         var y = new double[Q.Length];
         int row = 0;
         for (int s = 0; s < Lengths.Length; s++)
@@ -141,7 +146,7 @@ sealed class AttentionCase
                         int k = ((key * Layout.KvHeads) + (head / group)) * d;
                         for (int i = 0; i < d; i++)
                         {
-                            scores[key] += (double)Q[at + i] * Keys[s][k + i] * Scale;
+                            scores[key] += (double)Q[at + i] * storedKeys[s][k + i] * Scale;
                         }
                     }
 
@@ -153,7 +158,7 @@ sealed class AttentionCase
                         double weight = Math.Exp(scores[key] - max) / sum;
                         for (int i = 0; i < d; i++)
                         {
-                            y[at + i] += weight * Values[s][v + i];
+                            y[at + i] += weight * storedValues[s][v + i];
                         }
                     }
                 }
@@ -162,8 +167,6 @@ sealed class AttentionCase
 
         return y;
     }
-
-    static AttentionKernel Find(string variant) => Attention.Variants.Supported.Single(v => v.Name == variant).Run;
 
     float[] Draw(int count)
     {

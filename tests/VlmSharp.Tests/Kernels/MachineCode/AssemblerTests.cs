@@ -193,6 +193,10 @@ public sealed class AssemblerTests
                 .Where(e => !e.Text.Contains("xmm")), // there is no such instruction of 128 bits
             .. Threes("vfmadd231ps", (x, to, a, b) => x.Vfmadd231ps(to, a, b), true),
             .. Threes("vfnmadd231ps", (x, to, a, b) => x.Vfnmadd231ps(to, a, b), true),
+            .. Threes("vfmadd213ps", (x, to, a, b) => x.Vfmadd213ps(to, a, b), true),
+            .. Threes("vsubps", (x, to, a, b) => x.Vsubps(to, a, b), true),
+            .. Threes("vscalefps", (x, to, a, b) => x.Vscalefps(to, a, b), true),
+            .. Shifts("vrndscaleps", (x, to, from, n) => x.Vrndscaleps(to, from, n)),
             .. Threes("vaddps", (x, to, a, b) => x.Vaddps(to, a, b), true),
             .. Threes("vmulps", (x, to, a, b) => x.Vmulps(to, a, b), true),
             .. Threes("vmaxps", (x, to, a, b) => x.Vmaxps(to, a, b), true),
