@@ -76,6 +76,12 @@ public sealed class GgufValue
         return values;
     }
 
+    /// <summary>The value as it lies in the file, the type and length of a list not included; only of a little-endian file.</summary>
+    internal byte[] Bytes() =>
+        file.BigEndian || Size > int.MaxValue
+            ? throw file.Error(key, $"({Size} bytes{(file.BigEndian ? ", big endian" : "")}) cannot be copied")
+            : file.Slice(Offset, (int)Size).ToArray();
+
     /// <summary>Writes the value as JSON. What JSON has no number for (NaN, infinity) becomes a text, bytes that are not UTF-8 become U+FFFD.</summary>
     public void WriteTo(Utf8JsonWriter json)
     {
