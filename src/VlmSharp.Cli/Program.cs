@@ -15,6 +15,8 @@ RootCommand root = new(
     ParseCommand.Create(),
     VerifyCommand.Create(),
     BenchCommand.Create(),
+    ConvertCommand.Create(),
+    ConvertCommand.CreateQuantize(),
 };
 
 ParseResult parsed = root.Parse(args);

@@ -22,7 +22,7 @@ public sealed partial class ArchitectureTests
         ["Formats", "Text", "Vision", "Tensors"],
         ["Grounding"],
         ["Models"],
-        ["Generation"],
+        ["Conversion", "Generation"],
         ["Engine"],
         ["Chat"],
         ["Documents", "Tiling"],
@@ -104,7 +104,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Generation|Engine|Chat|Documents|Tiling|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();

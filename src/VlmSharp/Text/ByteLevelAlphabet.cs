@@ -4,7 +4,7 @@ namespace VlmSharp.Text;
 
 /// <summary>The spelling of bytes in byte-level vocabularies: one visible character per byte, as GPT-2 introduced it.</summary>
 /// <remarks>Printable Latin-1 characters stand for themselves, the other 68 bytes for U+0100 and up, in order.</remarks>
-static class ByteLevelAlphabet
+public static class ByteLevelAlphabet
 {
     static readonly char[] Spelling = BuildSpelling();
     static readonly short[] Meaning = BuildMeaning();

@@ -15,16 +15,6 @@ static class GgufTokenizer
     const string Prefix = "tokenizer.ggml.";
     const string TypesKey = Prefix + "token_type";
 
-    enum TokenType
-    {
-        Normal = 1,
-        Unknown = 2,
-        Control = 3,
-        UserDefined = 4,
-        Unused = 5,
-        Byte = 6,
-    }
-
     /// <summary>Reads it.</summary>
     /// <exception cref="CheckpointException">A key is missing or wrong, or asks for something that is not implemented.</exception>
     public static TokenizerDefinition Read(GgufFile file)
@@ -80,16 +70,16 @@ static class GgufTokenizer
         tokens.ForEachText(
             (id, token) =>
             {
-                switch ((TokenType)types[id])
+                switch ((GgufTokenType)types[id])
                 {
-                    case TokenType.Normal:
+                    case GgufTokenType.Normal:
                         builder.Add(token, id);
                         break;
-                    case TokenType.Control or TokenType.UserDefined:
-                        bool control = types[id] == (int)TokenType.Control;
+                    case GgufTokenType.Control or GgufTokenType.UserDefined:
+                        bool control = types[id] == (int)GgufTokenType.Control;
                         added.Add(new(id, Content(token, id), control, false, false, false, Normalized: false));
                         break;
-                    case TokenType.Unused:
+                    case GgufTokenType.Unused:
                         break;
                     default:
                         throw file.Error(
@@ -117,4 +107,15 @@ static class GgufTokenizer
                     $"has {Quote.Name(token)} for the added token {id}, expected 1 to {AddedTokenMatcher.MaxContentLength} bytes of UTF-8"
                 );
     }
+}
+
+/// <summary>What a token of a GGUF file is, with the numbers that files have for it.</summary>
+enum GgufTokenType
+{
+    Normal = 1,
+    Unknown = 2,
+    Control = 3,
+    UserDefined = 4,
+    Unused = 5,
+    Byte = 6,
 }

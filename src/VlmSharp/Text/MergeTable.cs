@@ -57,5 +57,12 @@ sealed class MergeTable
         return true;
     }
 
+    /// <summary>All pairs, in the order of their ranks.</summary>
+    public IEnumerable<(int Left, int Right)> InOrder() =>
+        slots
+            .Where(slot => slot.Pair != ulong.MaxValue)
+            .OrderBy(slot => slot.Merge)
+            .Select(slot => ((int)(slot.Pair >> 32), (int)(uint)slot.Pair));
+
     static ulong Pair(int left, int right) => ((ulong)left << 32) | (uint)right;
 }

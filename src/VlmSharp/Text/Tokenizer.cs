@@ -50,6 +50,8 @@ public sealed class Tokenizer
     public static Tokenizer Load(Formats.Checkpoint checkpoint) =>
         checkpoint.Gguf is [var file, ..] ? new(GgufTokenizer.Read(file)) : Load(checkpoint.Directory);
 
+    internal TokenizerDefinition Definition => definition;
+
     /// <summary>The highest id of a token, plus one. The model's vocabulary may be larger.</summary>
     public int VocabularySize => vocabulary.Size;
 

@@ -62,7 +62,7 @@ sealed class GgufModel
 
     /// <summary>Opens both files.</summary>
     /// <param name="path">The language model.</param>
-    /// <param name="projector">Tower and merger; where not given, the only <c>mmproj*.gguf</c> beside the language model.</param>
+    /// <param name="projector">Tower and merger; where not given, the one beside the language model that is named after it, or the only <c>mmproj*.gguf</c> there.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts the other or is of a model this build does not know.</exception>
     public static GgufModel Open(string path, string? projector)
     {
@@ -94,6 +94,13 @@ sealed class GgufModel
     static string FindProjector(GgufFile file)
     {
         string directory = Path.GetDirectoryName(file.FullPath)!;
+        // As vlm convert names it; a directory may hold a model in several types.
+        string own = Path.Combine(directory, $"mmproj-{Path.GetFileName(file.FullPath)}");
+        if (System.IO.File.Exists(own))
+        {
+            return own;
+        }
+
         string[] found =
         [
             .. Directory

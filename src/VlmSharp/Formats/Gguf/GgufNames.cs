@@ -106,6 +106,50 @@ sealed class GgufNames
     /// <summary>Every weight, with the file it comes from.</summary>
     public IReadOnlyList<(TensorInfo Info, GgufWeight Weight)> Weights => weights;
 
+    /// <summary>The number of the layer or block that a tensor belongs to; -1 where it belongs to none.</summary>
+    public static int Layer(string tensor) =>
+        Split(tensor).Layer is { Length: > 0 } layer ? int.Parse(layer, CultureInfo.InvariantCulture) : -1;
+
+    /// <summary>The GGUF name of a weight of the decoder; null where it has none.</summary>
+    /// <param name="published">Its name behind the model's own, such as <c>layers.3.self_attn.q_proj.weight</c>.</param>
+    public static string? OfDecoder(string published) => Inverse(published, Decoder);
+
+    /// <summary>The GGUF name of a weight of the tower; null where it has none.</summary>
+    /// <param name="family">What the model is.</param>
+    /// <param name="published">Its name behind the tower's own, such as <c>blocks.3.attn.proj.weight</c>.</param>
+    /// <param name="deepStack">The blocks of the tower whose output DeepStack takes, in the order of the mergers.</param>
+    public static string? OfTower(GgufFamily family, string published, int[] deepStack)
+    {
+        const string list = "deepstack_merger_list.";
+        if (published.StartsWith(list, StringComparison.Ordinal))
+        {
+            // The place in the list becomes the block's number.
+            string place = published[list.Length..].Split('.')[0];
+            if (!int.TryParse(place, NumberStyles.None, null, out int merger) || merger >= deepStack.Length)
+            {
+                return null;
+            }
+
+            published = $"{list}{deepStack[merger]}{published[(list.Length + place.Length)..]}";
+        }
+
+        return Inverse(published, OwnTower[family]) ?? Inverse(published, Tower);
+    }
+
+    static string? Inverse(string published, Dictionary<string, string> names)
+    {
+        (string pattern, string layer, string kind) = Split(published);
+        foreach ((string gguf, string name) in kind is "weight" or "bias" ? names : [])
+        {
+            if (name == pattern || (layer.Length > 0 && name == pattern.Replace("#", layer)))
+            {
+                return $"{(name == pattern ? gguf.Replace("#", layer) : gguf)}.{kind}";
+            }
+        }
+
+        return null;
+    }
+
     void AddDecoder(GgufTensor tensor)
     {
         string model = family == GgufFamily.Qwen3VL ? "model.language_model" : "model";

@@ -146,14 +146,20 @@ public sealed class GgufModelTests
     }
 
     [Fact]
-    public void The_projector_is_found_when_it_is_the_only_one_and_can_be_named()
+    public void The_projector_is_found_when_it_has_the_model_s_name_or_is_the_only_one_and_can_be_named()
     {
         using TemporaryDirectory directory = new();
         GgufPair pair = GgufPair.Of(Tiny);
         string path = pair.Save(directory.Path);
         File.Copy(directory["mmproj-model.gguf"], directory["mmproj-other.gguf"]);
+        using (Checkpoint own = Checkpoint.Open(path))
+        {
+            Assert.Equal(["model.gguf", "mmproj-model.gguf"], own.Gguf.Select(file => file.Name));
+        }
+
+        File.Move(directory["mmproj-model.gguf"], directory["mmproj-first.gguf"]);
         Assert.Contains(
-            "has 2 projectors beside it (mmproj-model.gguf, mmproj-other.gguf); name one (--mmproj)",
+            "has 2 projectors beside it (mmproj-first.gguf, mmproj-other.gguf); name one (--mmproj)",
             Message(() => Checkpoint.Open(path))
         );
         using (Checkpoint named = Checkpoint.Open(path, directory["mmproj-other.gguf"]))
@@ -164,7 +170,7 @@ public sealed class GgufModelTests
         Assert.Contains("name the language model", Message(() => Checkpoint.Open(directory["mmproj-other.gguf"])));
         Assert.Contains("is no projector", Message(() => Checkpoint.Open(path, path)));
         Assert.Contains("path is none", Message(() => Checkpoint.Open(Tiny, path)).Replace(Tiny, "path"));
-        File.Delete(directory["mmproj-model.gguf"]);
+        File.Delete(directory["mmproj-first.gguf"]);
         File.Delete(directory["mmproj-other.gguf"]);
         Assert.Contains("no mmproj*.gguf is in", Message(() => Checkpoint.Open(path)));
     }

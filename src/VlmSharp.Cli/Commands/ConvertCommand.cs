@@ -1,0 +1,148 @@
+using System.CommandLine;
+using Spectre.Console;
+using VlmSharp.Conversion;
+using VlmSharp.Engine;
+using VlmSharp.Formats;
+using VlmSharp.Kernels;
+using VlmSharp.Kernels.Quantized;
+
+namespace VlmSharp.Cli.Commands;
+
+/// <summary><c>vlm convert</c> and <c>vlm quantize</c>: a checkpoint as a pair of GGUF files, in types of the user's choice.</summary>
+sealed class ConvertCommand
+{
+    readonly CommonOptions common = new();
+    readonly bool quantizes;
+
+    readonly Argument<FileInfo> target = new("TARGET")
+    {
+        Description = "The language model's file, NAME.gguf; tower and merger become mmproj-NAME.gguf beside it.",
+    };
+
+    readonly Option<string?> type = new("--type") { HelpName = "TYPE" };
+
+    readonly Option<string?> vision = new("--vision")
+    {
+        Description =
+            "The same for tower and merger (default: bf16; f32 or f16 where TYPE is; as it is in a GGUF file).",
+        HelpName = "TYPE",
+    };
+
+    readonly Option<FileInfo?> importance = new("--importance")
+    {
+        Description =
+            "What errors count in each column, as llama.cpp's imatrix writes it in GGUF (default: all the same).",
+        HelpName = "FILE",
+    };
+
+    ConvertCommand(bool quantizes)
+    {
+        this.quantizes = quantizes;
+        type.Required = quantizes;
+        type.Description = quantizes
+            ? $"What to pack weights to: {Names(true)}."
+            : $"What to store weights as: {Names(false)}, or a quantised type (default: as the checkpoint has them).";
+    }
+
+    public static Command Create() =>
+        new ConvertCommand(quantizes: false).Build(
+            "convert",
+            "Write a checkpoint of the Qwen2-VL line as a pair of GGUF files, which llama.cpp and its relatives read too."
+        );
+
+    public static Command CreateQuantize() =>
+        new ConvertCommand(quantizes: true).Build(
+            "quantize",
+            "Write a checkpoint, or a pair of GGUF files, with weights of four to eight bits as a pair of GGUF files."
+        );
+
+    Command Build(string name, string description)
+    {
+        Command command = new(name, description);
+        command.Arguments.Add(common.Model);
+        command.Arguments.Add(target);
+        foreach (
+            Option option in (Option[])
+                [type, vision, .. quantizes ? (Option[])[importance] : [], common.Projector, common.Threads]
+        )
+        {
+            command.Options.Add(option);
+        }
+
+        command.SetAction(parsed => Terminal.Guard(() => Run(parsed)));
+        return command;
+    }
+
+    int Run(ParseResult parsed)
+    {
+        Recipe? text = Find(parsed, type);
+        Recipe? tower = Find(parsed, vision);
+        if (quantizes && text is { IsQuantised: false })
+        {
+            throw new UsageException(
+                $"--type is {text}, which is not quantised: expected {Names(true)}, or vlm convert."
+            );
+        }
+
+        int threads = common.ThreadCount(parsed) ?? Environment.ProcessorCount;
+        using ProgressLine progress = new();
+        using Checkpoint checkpoint = Checkpoint.Open(
+            parsed.GetRequiredValue(common.Model).FullName,
+            parsed.GetValue(common.Projector)?.FullName
+        );
+        Importance? columns = parsed.GetValue(importance) is { } file ? Importance.Open(file.FullName) : null;
+        using WorkerPool pool = new(threads);
+        GgufExportReport report = GgufExport.Write(
+            checkpoint,
+            parsed.GetRequiredValue(target).FullName,
+            new GgufExportOptions(text ?? AsStored(checkpoint), tower, columns),
+            pool,
+            new CommonOptions.Progress(share => progress.Report("Writing", $"{share:P0}"))
+        );
+        progress.Clear();
+        report.Notes.ToList().ForEach(Terminal.WriteNote);
+        Write(report);
+        return 0;
+    }
+
+    // What most of the weights are.
+    static Recipe AsStored(Checkpoint checkpoint)
+    {
+        SafetensorsType stored = checkpoint
+            .Tensors.GroupBy(tensor => tensor.Type)
+            .MaxBy(kind => kind.Sum(tensor => tensor.Count))!
+            .Key;
+        return Recipe.Find(stored.ToString())
+            ?? throw new CheckpointException(checkpoint.Directory, $"has weights in {stored}: name a type (--type)");
+    }
+
+    static Recipe? Find(ParseResult parsed, Option<string?> option) =>
+        parsed.GetValue(option) is not { } name
+            ? null
+            : Recipe.Find(name)
+                ?? throw new UsageException(
+                    $"{option.Name} is {name}, expected one of {string.Join(", ", Recipe.All)}."
+                );
+
+    static string Names(bool quantised) =>
+        string.Join(", ", Recipe.All.Where(recipe => recipe.IsQuantised == quantised));
+
+    static void Write(GgufExportReport report)
+    {
+        Table table = InspectCommand.NewTable();
+        foreach (var file in report.Types.GroupBy(line => line.File))
+        {
+            InspectCommand.Row(table, file.Key, MemoryPlan.Size(file.Sum(line => line.Bytes)));
+            foreach ((_, GgmlType kind, int tensors, long values, long bytes) in file)
+            {
+                InspectCommand.Row(
+                    table,
+                    $"  {kind}",
+                    $"{tensors:n0} tensors, {values:n0} values, {MemoryPlan.Size(bytes)}"
+                );
+            }
+        }
+
+        Terminal.Out.Write(table);
+    }
+}
