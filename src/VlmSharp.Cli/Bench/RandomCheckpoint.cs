@@ -3,27 +3,39 @@ using System.Text.Json.Nodes;
 
 namespace VlmSharp.Cli.Bench;
 
-/// <summary>A checkpoint directory with random bf16 weights in the shapes of a published model. Deleted when it is disposed.</summary>
+/// <summary>A checkpoint directory with random bf16 weights in the shapes of a published model. A temporary one is deleted when it is disposed.</summary>
 sealed class RandomCheckpoint : IDisposable
 {
     const int BlockBytes = 16 << 20;
 
-    /// <summary>Writes config, processor and weights.</summary>
+    readonly bool temporary;
+
+    /// <summary>Writes config, processor, tokenizer and weights.</summary>
     /// <param name="shape">The sizes.</param>
+    /// <param name="directory">Where: a directory that does not exist yet, which stays; null for a temporary one.</param>
     /// <param name="onProgress">Told the share of bytes written.</param>
-    /// <exception cref="IOException">There is no room for the files.</exception>
-    public RandomCheckpoint(ModelShape shape, Action<double> onProgress)
+    /// <exception cref="IOException">There is no room for the files, or something there already.</exception>
+    public RandomCheckpoint(ModelShape shape, string? directory, Action<double> onProgress)
     {
-        Path = Directory.CreateTempSubdirectory($"vlm-{shape.Name}-").FullName;
+        if (System.IO.Path.Exists(directory))
+        {
+            throw new IOException($"{directory} is there already; name a directory that does not exist");
+        }
+
+        temporary = directory is null;
+        Path = directory is null
+            ? Directory.CreateTempSubdirectory($"vlm-{shape.Name}-").FullName
+            : Directory.CreateDirectory(directory).FullName;
         try
         {
+            RandomTokenizer.Write(Path);
             File.WriteAllText(InDirectory("config.json"), shape.Config.ToJsonString());
             File.WriteAllText(InDirectory("preprocessor_config.json"), Processor(shape).ToJsonString());
             WriteWeights([.. shape.Tensors()], onProgress);
         }
         catch
         {
-            Dispose();
+            Directory.Delete(Path, recursive: true);
             throw;
         }
     }
@@ -93,6 +105,12 @@ sealed class RandomCheckpoint : IDisposable
         return block;
     }
 
-    /// <summary>Deletes the directory.</summary>
-    public void Dispose() => Directory.Delete(Path, recursive: true);
+    /// <summary>Deletes a temporary directory.</summary>
+    public void Dispose()
+    {
+        if (temporary)
+        {
+            Directory.Delete(Path, recursive: true);
+        }
+    }
 }

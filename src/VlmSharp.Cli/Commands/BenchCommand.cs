@@ -31,6 +31,13 @@ sealed class BenchCommand
         HelpName = "NAME",
     };
 
+    readonly Option<DirectoryInfo?> write = new("--write")
+    {
+        Description =
+            "With --shape: write the checkpoint to this new directory, with a made-up tokenizer, and measure nothing; vlm convert and vlm quantize take it.",
+        HelpName = "DIR",
+    };
+
     readonly Option<string?> only = new("--only")
     {
         Description = $"Measure one thing: {string.Join(", ", Parts)}.",
@@ -57,6 +64,7 @@ sealed class BenchCommand
                 [
                     bench.model,
                     bench.shape,
+                    bench.write,
                     bench.only,
                     bench.runs,
                     bench.json,
@@ -93,9 +101,22 @@ sealed class BenchCommand
             throw new UsageException("bench needs either --model DIR or --shape NAME.");
         }
 
+        string? kept = parsed.GetValue(write)?.FullName;
+        if (kept is not null && name is null)
+        {
+            throw new UsageException("--write needs --shape: it writes random weights.");
+        }
+
         int? threads = common.ThreadCount(parsed);
         using ProgressLine progress = new();
-        using RandomCheckpoint? random = name is null ? null : Write(name, progress);
+        using RandomCheckpoint? random = name is null ? null : Write(name, kept, progress);
+        if (kept is not null)
+        {
+            progress.Clear();
+            Terminal.Out.WriteLine($"{kept} holds random weights in the shape of {name}");
+            return 0;
+        }
+
         string directory = random?.Path ?? given!.FullName;
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         using CpuOps ops = common.Operations(parsed, pool);
@@ -161,14 +182,18 @@ sealed class BenchCommand
     /// <param name="Bf16Dot">bf16 operations per second; 0 where there are none.</param>
     sealed record Limits(double Stream, double MultiplyAdd, double Bf16Dot);
 
-    static RandomCheckpoint Write(string name, ProgressLine progress)
+    static RandomCheckpoint Write(string name, string? directory, ProgressLine progress)
     {
         ModelShape found =
             ModelShape.All.FirstOrDefault(s => s.Name == name)
             ?? throw new UsageException(
                 $"--shape is {name}, expected one of {string.Join(", ", ModelShape.All.Select(s => s.Name))}."
             );
-        return new RandomCheckpoint(found, share => progress.Report("Writing random weights", $"{share:P0}"));
+        return new RandomCheckpoint(
+            found,
+            directory,
+            share => progress.Report("Writing random weights", $"{share:P0}")
+        );
     }
 
     static void WriteTable(List<SpeedResult> results, Limits limits)

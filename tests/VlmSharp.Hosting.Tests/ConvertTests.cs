@@ -1,0 +1,85 @@
+using System.Text.Json.Nodes;
+using VlmSharp.Cli.Bench;
+using VlmSharp.Formats;
+using VlmSharp.Models;
+using VlmSharp.Testing;
+using VlmSharp.Text;
+using Xunit;
+
+namespace VlmSharp.Hosting.Tests;
+
+public sealed class ConvertTests
+{
+    static readonly string Tiny = Goldens.Local("reader-ref/checkpoint");
+
+    [Fact]
+    public void A_converted_checkpoint_answers_as_the_checkpoint_does()
+    {
+        using TemporaryDirectory directory = new();
+        string picture = Goldens.Local("reader-ref/media/t028.png");
+        VlmProcess.Result expected = VlmProcess.Run("ask", Tiny, "--image", picture, "Read the text.");
+        foreach (
+            (string name, string[] arguments) in ((string, string[])[])
+                [("convert", []), ("quantize", ["--type", "q8_0"])]
+        )
+        {
+            string target = directory[$"{name}.gguf"];
+            VlmProcess.Result result = VlmProcess.Run([name, Tiny, target, .. arguments]);
+            Assert.True(result.ExitCode == 0, result.Error);
+            Assert.Contains($"mmproj-{name}.gguf", result.Output);
+            Assert.Equal(expected.Output, VlmProcess.Run("ask", target, "--image", picture, "Read the text.").Output);
+        }
+    }
+
+    [Fact]
+    public void Types_that_do_not_exist_or_are_not_quantised_are_refused()
+    {
+        using TemporaryDirectory directory = new();
+        foreach (
+            (string[] arguments, string message) in ((string[], string)[])
+                [
+                    (["convert", Tiny, directory["a.gguf"], "--type", "q9"], "--type is q9, expected one of f32, f16"),
+                    (
+                        ["quantize", Tiny, directory["a.gguf"], "--type", "bf16"],
+                        "--type is bf16, which is not quantised"
+                    ),
+                    (["quantize", Tiny, directory["a.gguf"]], "--type"),
+                    (["convert", Tiny, directory["a.bin"]], "does not end in .gguf"),
+                    (["bench", "--model", Tiny, "--write", directory["b"]], "--write needs --shape"),
+                ]
+        )
+        {
+            VlmProcess.Result result = VlmProcess.Run(arguments);
+            Assert.Equal(1, result.ExitCode);
+            Assert.Contains(message, result.Error);
+        }
+
+        Assert.Empty(Directory.GetFiles(directory.Path));
+    }
+
+    [Fact]
+    public void Random_weights_are_a_checkpoint_that_is_converted_and_tokenises_any_text()
+    {
+        using TemporaryDirectory directory = new();
+        JsonObject config = (JsonObject)ModelShape.All[0].Config.DeepClone();
+        (config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]) = (256, 64, 1);
+        (config["num_attention_heads"], config["num_key_value_heads"]) = (2, 1);
+        JsonObject vision = config["vision_config"]!.AsObject();
+        (vision["depth"], vision["embed_dim"], vision["num_heads"], vision["hidden_size"]) = (1, 32, 2, 256);
+        new RandomCheckpoint(new("small", config, 14), directory["made"], _ => { }).Dispose();
+        string target = directory["made.gguf"];
+        VlmProcess.Result result = VlmProcess.Run("quantize", directory["made"], target, "--type", "q4_k_m");
+        Assert.True(result.ExitCode == 0, result.Error);
+        using Checkpoint checkpoint = Checkpoint.Open(target);
+        Assert.Equal(151936, ModelRegistry.Describe(checkpoint).Vocabulary);
+        Tokenizer tokenizer = Tokenizer.Load(checkpoint);
+        Assert.Equal(151657, tokenizer.VocabularySize);
+        const string text = "<|im_start|>user\nWhat is 图片? It's é<|image_pad|> 12.5<|im_end|>";
+        List<int> ids = [];
+        tokenizer.Encode(text, ids, AddedTokenUse.Parse);
+        Assert.Equal(text, tokenizer.Decode([.. ids]));
+        Assert.Equal((151644, 151645), (ids[0], ids[^1]));
+        Assert.Contains(151655, ids);
+        Assert.Equal([151643, 151645], checkpoint.Generation.StopIds);
+    }
+}
