@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using System.Runtime.Intrinsics;
+using static System.Runtime.Intrinsics.Vector256;
 
 namespace VlmSharp.Kernels.Quantized;
 
@@ -13,22 +15,26 @@ static class RoundedBlocks
     {
         for (; !row.IsEmpty; row = row[Size..], blocks = blocks[34..])
         {
-            float largest = 0;
-            for (int i = 0; i < Size; i++)
-            {
-                largest = MathF.Max(largest, MathF.Abs(row[i]));
-            }
-
-            float scale = largest / 127;
-            float inverse = Inverse(scale);
+            Vector256<float> a = Create(row);
+            Vector256<float> b = Create(row[8..]);
+            Vector256<float> c = Create(row[16..]);
+            Vector256<float> d = Create(row[24..]);
+            Vector256<float> most = MaxNative(MaxNative(Abs(a), Abs(b)), MaxNative(Abs(c), Abs(d)));
+            float scale = Largest(most) / 127;
+            Vector256<float> inverse = Create(Inverse(scale));
             PlainNumbers.WriteHalf(blocks, scale);
-            for (int i = 0; i < Size; i++)
-            {
-                float value = row[i] * inverse;
-                float floor = MathF.Floor(MathF.Abs(value));
-                float rounded = floor + MathF.Floor(2 * (MathF.Abs(value) - floor));
-                blocks[2 + i] = (byte)(sbyte)MathF.CopySign(rounded, value);
-            }
+            Vector256<short> ab = Narrow(Rounded(a * inverse), Rounded(b * inverse));
+            Vector256<short> cd = Narrow(Rounded(c * inverse), Rounded(d * inverse));
+            Narrow(ab, cd).AsByte().CopyTo(blocks[2..]);
+        }
+
+        // Halves away from 0, also where the value next to a half would be rounded to it.
+        static Vector256<int> Rounded(Vector256<float> value)
+        {
+            Vector256<float> magnitude = Abs(value);
+            Vector256<float> floor = Floor(magnitude);
+            floor += Floor((magnitude - floor) + (magnitude - floor));
+            return ConvertToInt32Native(CopySign(floor, value));
         }
     }
 
@@ -82,21 +88,41 @@ static class RoundedBlocks
 
     static float Signed(ReadOnlySpan<float> values, int half, Span<byte> levels)
     {
-        float extreme = values[0];
-        foreach (float value in values)
+        Vector256<float> most = Vector256<float>.Zero;
+        for (int i = 0; i < Size; i += Vector256<float>.Count)
         {
-            extreme = MathF.Abs(value) > MathF.Abs(extreme) ? value : extreme;
+            most = MaxNative(most, Abs(Create(values[i..])));
+        }
+
+        // The first one of this magnitude decides the sign.
+        float largest = Largest(most);
+        float extreme = values[0];
+        for (int i = 1; i < Size && MathF.Abs(extreme) < largest; i++)
+        {
+            extreme = values[i];
         }
 
         float scale = extreme / -half;
-        double inverse = Inverse(scale);
-        for (int i = 0; i < levels.Length; i++)
+        Vector256<double> inverse = Create((double)Inverse(scale));
+        Vector256<double> middle = Create(half + 0.5);
+        Vector256<int> highest = Create((2 * half) - 1);
+        for (int i = 0; i < Size; i += Vector256<float>.Count)
         {
-            int level = (int)(float)((values[i] * inverse) + (half + 0.5));
-            levels[i] = (byte)Math.Clamp(level, 0, (2 * half) - 1);
+            (Vector256<double> lower, Vector256<double> upper) = Widen(Create(values[i..]));
+            // In double precision, and cut to single before it is cut to an integer.
+            Vector256<float> level = Narrow((lower * inverse) + middle, (upper * inverse) + middle);
+            Vector256<int> cut = Max(Min(ConvertToInt32Native(level), highest), Vector256<int>.Zero);
+            Vector128<short> words = Vector128.Narrow(cut.GetLower(), cut.GetUpper());
+            Vector64.Narrow(words.GetLower(), words.GetUpper()).AsByte().CopyTo(levels[i..]);
         }
 
         return scale;
+    }
+
+    static float Largest(Vector256<float> values)
+    {
+        Vector128<float> four = Vector128.MaxNative(values.GetLower(), values.GetUpper());
+        return MathF.Max(MathF.Max(four[0], four[1]), MathF.Max(four[2], four[3]));
     }
 
     static (float Scale, float Least) Unsigned(ReadOnlySpan<float> values, int highest, Span<byte> levels)
