@@ -3,6 +3,7 @@ using Spectre.Console;
 using VlmSharp.Conversion;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Kernels;
 using VlmSharp.Kernels.Quantized;
 

@@ -1,7 +1,6 @@
-using VlmSharp.Formats.Gguf;
 using VlmSharp.Kernels.Quantized;
 
-namespace VlmSharp.Conversion;
+namespace VlmSharp.Formats.Gguf;
 
 /// <summary>What a tensor is for a mixture of types.</summary>
 /// <param name="Layers">Layers of the decoder.</param>
