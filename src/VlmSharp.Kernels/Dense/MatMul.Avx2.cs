@@ -21,7 +21,7 @@ public static unsafe partial class MatMul
                 Drive<Avx2Kernels<F16Weights>>(call);
                 break;
             default:
-                DriveUnpacked<Avx2Kernels<F32Weights>>(call);
+                DriveBlocks<Avx2Kernels<F32Weights>>(call);
                 break;
         }
     }

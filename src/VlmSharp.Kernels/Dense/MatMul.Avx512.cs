@@ -20,7 +20,7 @@ public static unsafe partial class MatMul
                 Drive<Avx512Kernels<F16Weights>>(call);
                 break;
             default:
-                DriveUnpacked<Avx512Kernels<F32Weights>>(call);
+                DriveBlocks<Avx512Kernels<F32Weights>>(call);
                 break;
         }
     }

@@ -9,6 +9,11 @@ public static unsafe partial class MatMul
 {
     static void Bf16Dot(in Call call)
     {
+        if (call.Rows == 0)
+        {
+            return;
+        }
+
         int pairs = (call.W.Columns + 1) / 2;
         AlignedBuffer rounded = call.Pool.Rent((long)call.Rows * Math.Max(pairs, 1) * sizeof(uint));
         try

@@ -85,6 +85,11 @@ public static unsafe partial class MatMul
     static void DriveRounded<TKernels>(in Call call, PanelBlocks blocks, TKernels kernels)
         where TKernels : struct, IPanelKernels
     {
+        if (call.Rows == 0)
+        {
+            return;
+        }
+
         int squares = call.W.Columns / Square.Columns;
         int stride = squares * RoundedRow.Words;
         AlignedBuffer rounded = call.Pool.Rent((long)call.Rows * Math.Max(stride, 1) * sizeof(float));

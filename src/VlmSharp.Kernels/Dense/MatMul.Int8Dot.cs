@@ -9,11 +9,6 @@ public static unsafe partial class MatMul
     /// <summary>Whatever dot products the processor has for the storage of the weights, by generated code.</summary>
     static void Avx512Dot(in Call call)
     {
-        if (call.Rows == 0 || call.W.Rows == 0)
-        {
-            return;
-        }
-
         PackedMatrix w = call.W;
         if (call.MayRound && w.Storage == WeightFormat.BF16 && Bf16DotKernels.Supported)
         {
@@ -117,14 +112,7 @@ public static unsafe partial class MatMul
             }
         }
 
-        public void Unpack(byte* panel, int depth, byte* unpacked)
-        {
-            int bytes = blocks.Squares * Square.Bytes;
-            for (int block = 0; block < depth; block++, panel += blocks.PanelBytes, unpacked += bytes)
-            {
-                blocks.Expand(panel, unpacked);
-            }
-        }
+        public void Unpack(byte* panel, int depth, byte* unpacked) => blocks.Expand(panel, depth, unpacked);
 
         public void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride)
         {

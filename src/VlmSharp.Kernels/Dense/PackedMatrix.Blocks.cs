@@ -29,15 +29,104 @@ public sealed unsafe partial class PackedMatrix
 
         fixed (byte* first = source)
         {
-            var body = new BlocksBody(this, first, type.BlockBytes(), firstRow, firstRow + rowCount);
+            var body = new BlocksBody(this, first, type.BlockBytes(), firstRow, firstRow + rowCount, null, null);
             pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
         }
 
         GC.KeepAlive(this);
     }
 
-    readonly struct BlocksBody(PackedMatrix matrix, byte* source, int blockBytes, int firstRow, int endRow)
-        : IParallelBody
+    /// <summary>Whether scales are f16 values, as matrices of groups store them.</summary>
+    public static bool HoldsScales(ReadOnlySpan<float> scales)
+    {
+        foreach (float scale in scales)
+        {
+            if ((float)(Half)scale != scale)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Stores rows of integers with a scale and a zero point for each group of columns: value = (code - zero) * scale, rounded to f32.</summary>
+    /// <param name="firstRow">First row to store; a matrix may be filled in pieces, in any order.</param>
+    /// <param name="rowCount">Number of rows.</param>
+    /// <param name="codes">[rowCount, columns], each at most 15 where they have 4 bits.</param>
+    /// <param name="scales">[rowCount, groups], see <see cref="HoldsScales"/>.</param>
+    /// <param name="zeros">[rowCount, groups], such as 8 or 128 everywhere where codes are symmetric.</param>
+    /// <param name="pool">Threads to share the work.</param>
+    /// <exception cref="InvalidOperationException">The matrix holds no groups.</exception>
+    /// <exception cref="ArgumentException">A span has another size than the rows, a code too many bits, or a scale would be rounded.</exception>
+    public void PackGroups(
+        int firstRow,
+        int rowCount,
+        ReadOnlySpan<byte> codes,
+        ReadOnlySpan<float> scales,
+        ReadOnlySpan<byte> zeros,
+        WorkerPool pool
+    )
+    {
+        if (blocks is not GroupPanelBlocks groups)
+        {
+            throw new InvalidOperationException($"a matrix of {Storage} has no groups");
+        }
+
+        CheckRows(firstRow, rowCount, pool);
+        CheckSize(rowCount, codes, (long)rowCount * Columns, "codes");
+        long count = (long)rowCount * (Columns / groups.Columns);
+        if (scales.Length != count || zeros.Length != count)
+        {
+            throw new ArgumentException(
+                $"{rowCount} rows have {count} groups, there are {scales.Length} scales and {zeros.Length} zero points",
+                nameof(scales)
+            );
+        }
+
+        if (codes.ContainsAnyExceptInRange((byte)0, (byte)groups.MostCode))
+        {
+            throw new ArgumentException($"a code of {Storage} is above {groups.MostCode}", nameof(codes));
+        }
+
+        if (!HoldsScales(scales))
+        {
+            throw new ArgumentException("a scale is no f16 value", nameof(scales));
+        }
+
+        if (codes.IsEmpty)
+        {
+            return;
+        }
+
+        fixed (byte* first = codes)
+        fixed (float* firstScale = scales)
+        fixed (byte* firstZero = zeros)
+        {
+            var body = new BlocksBody(
+                this,
+                first,
+                groups.Columns,
+                firstRow,
+                firstRow + rowCount,
+                firstScale,
+                firstZero
+            );
+            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+        }
+
+        GC.KeepAlive(this);
+    }
+
+    readonly struct BlocksBody(
+        PackedMatrix matrix,
+        byte* source,
+        int blockBytes,
+        int firstRow,
+        int endRow,
+        float* scales,
+        byte* zeros
+    ) : IParallelBody
     {
         // One part is one panel, so that two threads never write into the same one.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)] // loading packs each matrix once: there is no later call
@@ -56,6 +145,10 @@ public sealed unsafe partial class PackedMatrix
                 {
                     long index = (long)(row - firstRow) * count + block;
                     blocks.Pack(source + index * blockBytes, to, row % PanelRows);
+                    if (scales is not null)
+                    {
+                        ((GroupPanelBlocks)blocks).PackScale((Half)scales[index], zeros[index], to, row % PanelRows);
+                    }
                 }
             }
         }

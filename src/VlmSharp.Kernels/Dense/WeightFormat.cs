@@ -41,6 +41,24 @@ public enum WeightFormat
 
     /// <summary>Blocks of <see cref="GgmlType.Q6_K"/>.</summary>
     Q6_K,
+
+    /// <summary>Integers of 4 bits; 32 columns of a row share an f16 scale and an integer zero point.</summary>
+    U4G32,
+
+    /// <summary>As <see cref="U4G32"/>, in groups of 64.</summary>
+    U4G64,
+
+    /// <summary>As <see cref="U4G32"/>, in groups of 128.</summary>
+    U4G128,
+
+    /// <summary>Integers of 8 bits; 32 columns of a row share an f16 scale and an integer zero point.</summary>
+    U8G32,
+
+    /// <summary>As <see cref="U8G32"/>, in groups of 64.</summary>
+    U8G64,
+
+    /// <summary>As <see cref="U8G32"/>, in groups of 128.</summary>
+    U8G128,
 }
 
 /// <summary>Facts about a <see cref="WeightFormat"/>.</summary>
@@ -69,6 +87,21 @@ public static class WeightFormats
 
         return null;
     }
+
+    /// <summary>The format of integers with a scale and a zero point for a group of columns; null where there is none.</summary>
+    /// <param name="bits">Of an integer.</param>
+    /// <param name="group">Columns of a group.</param>
+    public static WeightFormat? Groups(int bits, int group) =>
+        (bits, group) switch
+        {
+            (4, 32) => WeightFormat.U4G32,
+            (4, 64) => WeightFormat.U4G64,
+            (4, 128) => WeightFormat.U4G128,
+            (8, 32) => WeightFormat.U8G32,
+            (8, 64) => WeightFormat.U8G64,
+            (8, 128) => WeightFormat.U8G128,
+            _ => null,
+        };
 
     /// <summary>Columns of a row that are stored together: the columns of a matrix are a multiple of it.</summary>
     public static int BlockColumns(this WeightFormat format) => PanelBlocks.Of(format)?.Columns ?? 1;

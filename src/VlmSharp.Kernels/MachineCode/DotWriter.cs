@@ -27,7 +27,7 @@ internal sealed class DotWriter
         public void* Table;
     }
 
-    const int PrefetchBytes = 2048;
+    const int PrefetchBytes = 4096;
     const Gpr Panel = Gpr.R9;
     const Gpr Depth = Gpr.Rcx;
     const Gpr Sums = Gpr.Rdx;
@@ -148,6 +148,11 @@ internal sealed class DotWriter
                             {
                                 code.Vmovups(writer.Second(half), At(Square.SecondAt + (half * 64)));
                             }
+
+                            if (blocks.Scaling == Scaling.ZeroPoint)
+                            {
+                                code.Vmulps(writer.Second(half), writer.Second(half), writer.Scale(half));
+                            }
                         }
                     }
                 ),
@@ -175,22 +180,6 @@ internal sealed class DotWriter
         }
 
         Assembler.Label loop = code.Here();
-        if (packed)
-        {
-            // Expanded squares stay in the first-level cache, rows come from the second: those of the next tile are asked for.
-            for (int line = 0; line < rows * RoundedRow.Bytes; line += 64)
-            {
-                code.PrefetchT0(new Mem(X[0], line, Spare));
-            }
-        }
-        else
-        {
-            for (int line = 0; line < panelBytes; line += 64)
-            {
-                code.PrefetchT0(new Mem(Panel, PrefetchBytes + line));
-            }
-        }
-
         block();
         int step = squares * RoundedRow.Bytes;
         for (int row = 0; row < (packed ? 1 : rows); row++)
@@ -211,18 +200,22 @@ internal sealed class DotWriter
             ? new Mem(X[0], (row * RoundedRow.Bytes) + offset)
             : new Mem(X[row], (square * RoundedRow.Bytes) + offset);
 
+    // A zero point is a least value once it is scaled.
+    bool HasLeast => blocks.Scaling is Scaling.Least or Scaling.ZeroPoint;
+
     bool TwoSums => blocks.Scaling == Scaling.OffsetOfHalves;
 
     void WriteSquare(int number, Action codes, Action scales)
     {
         square = number;
+        Prefetch();
         for (int row = 0; row < rows; row++)
         {
             for (int part = 0; part < (TwoSums ? 2 : 1); part++)
             {
                 Vec first = vectors[$"dot{part}", row, 0];
                 Vec second = vectors[$"dot{part}", row, 1];
-                if (blocks.Scaling == Scaling.Least)
+                if (HasLeast)
                 {
                     code.Vpxord(first, first, first);
                     code.Vpxord(second, second, second);
@@ -258,11 +251,32 @@ internal sealed class DotWriter
 
                 code.Vmulps(vectors["scaled"], x, Scale(half));
                 code.Vfmadd231ps(sum, dot, vectors["scaled"]);
-                if (blocks.Scaling == Scaling.Least)
+                if (HasLeast)
                 {
                     code.Vfnmadd231ps(sum, Second(half), XAt(row, RoundedRow.SumAt).Repeated);
                 }
             }
+        }
+    }
+
+    // A little with each square: more lines at once than the first-level cache waits for would hold up the loads behind them.
+    void Prefetch()
+    {
+        if (packed)
+        {
+            // Expanded squares stay in the first-level cache, rows come from the second: those of the next tile are asked for.
+            for (int line = 0; line < rows * RoundedRow.Bytes; line += 64)
+            {
+                code.PrefetchT0(new Mem(X[0], line, Spare));
+            }
+
+            return;
+        }
+
+        int lines = (blocks.PanelBytes + 63) / 64;
+        for (int line = square * lines / blocks.Squares; line < (square + 1) * lines / blocks.Squares; line++)
+        {
+            code.PrefetchT0(new Mem(Panel, PrefetchBytes + (line * 64)));
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using VlmSharp.Kernels.MachineCode;
 
 namespace VlmSharp.Kernels.Quantized;
@@ -13,6 +14,9 @@ internal enum Scaling
 
     /// <summary>scale * code - least.</summary>
     Least,
+
+    /// <summary>scale * (code - zero), an integer zero of each row.</summary>
+    ZeroPoint,
 }
 
 /// <summary>One format of blocks in a panel of 32 rows: how they are packed, read back, and unpacked in generated code.</summary>
@@ -26,6 +30,7 @@ internal enum Scaling
 internal abstract unsafe class PanelBlocks
 {
     const int PanelRows = PackedMatrix.PanelRows;
+    const int PrefetchBytes = 4096;
 
     /// <summary>Every format of blocks.</summary>
     public static readonly PanelBlocks[] All =
@@ -39,6 +44,12 @@ internal abstract unsafe class PanelBlocks
         new SuperPanelBlocks(five: false),
         new SuperPanelBlocks(five: true),
         new SixBitPanelBlocks(),
+        new GroupPanelBlocks(WeightFormat.U4G32, 4, 32),
+        new GroupPanelBlocks(WeightFormat.U4G64, 4, 64),
+        new GroupPanelBlocks(WeightFormat.U4G128, 4, 128),
+        new GroupPanelBlocks(WeightFormat.U8G32, 8, 32),
+        new GroupPanelBlocks(WeightFormat.U8G64, 8, 64),
+        new GroupPanelBlocks(WeightFormat.U8G128, 8, 128),
     ];
 
     /// <summary>The blocks of a format; null for plain numbers.</summary>
@@ -75,6 +86,9 @@ internal abstract unsafe class PanelBlocks
     /// <summary>The code of 0.</summary>
     public virtual int Offset => 0;
 
+    /// <summary>No code is larger.</summary>
+    public abstract int MostCode { get; }
+
     /// <summary>16 bytes that <see cref="DotWriter.LoadTable"/> loads, or null.</summary>
     public virtual byte* Table => null;
 
@@ -86,6 +100,20 @@ internal abstract unsafe class PanelBlocks
 
     /// <summary>Codes and scales of a block, square by square.</summary>
     public abstract void Expand(byte* block, byte* squares);
+
+    /// <summary>Some blocks that follow each other, asking ahead for those behind them.</summary>
+    public void Expand(byte* block, int count, byte* squares)
+    {
+        for (; count > 0; count--, block += PanelBytes, squares += Squares * Square.Bytes)
+        {
+            for (int line = 0; line < PanelBytes && Sse.IsSupported; line += 64)
+            {
+                Sse.Prefetch0(block + PrefetchBytes + line);
+            }
+
+            Expand(block, squares);
+        }
+    }
 
     /// <summary>Generates what is done once, before all blocks: constants in registers.</summary>
     public virtual void WriteConstants(DotWriter code) { }

@@ -8,7 +8,7 @@ namespace VlmSharp.Kernels.Quantized;
 /// <remarks>
 /// A record is 32 bytes in [-127, 127], the f32 scale max|x| / 127, and what the <see cref="Scaling"/> of the weights asks for: minus
 /// the offset times the sum of the bytes (of the first 16 and of the last 16 where these have scales of their own), or the sum times
-/// the scale in f32. A block that holds a NaN or an infinity has the scale NaN, which makes all outputs of the row NaN; one
+/// the scale in f32, and 128 times the sum. A block that holds a NaN or an infinity has the scale NaN, which makes all outputs of the row NaN; one
 /// below 2^-100 counts as zeros.
 /// </remarks>
 internal static unsafe class RoundedRow
@@ -81,9 +81,10 @@ internal static unsafe class RoundedRow
                 : zero ? 0
                 : largest / 127;
             *(float*)(records + ScaleAt) = scale;
-            if (scaling == Scaling.Least)
+            if (scaling is Scaling.Least or Scaling.ZeroPoint)
             {
                 *(float*)(records + SumAt) = scale * (first + last);
+                *(int*)(records + SumAt + 4) = 128 * (first + last);
             }
             else if (scaling == Scaling.OffsetOfHalves)
             {

@@ -13,6 +13,8 @@ internal sealed unsafe class BytePanelBlocks : PanelBlocks
 
     public override int Offset => 128;
 
+    public override int MostCode => 255;
+
     public override void Pack(byte* file, byte* block, int row)
     {
         ((ushort*)(block + Square.ScalesAt))[row] = Unsafe.ReadUnaligned<ushort>(file);
@@ -57,6 +59,11 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         : Uneven ? 128
         : five ? 16
         : 8;
+
+    public override int MostCode =>
+        Uneven ? 255
+        : five ? 31
+        : 15;
 
     bool Uneven => type == GgmlType.IQ4_NL;
 

@@ -6,7 +6,7 @@ namespace VlmSharp.Kernels.Quantized;
 /// <summary>32 rows times 32 columns of unpacked codes and their scales: what every format of blocks becomes for loops over many rows.</summary>
 /// <remarks>
 /// 1024 bytes of codes [8 quads of columns][32 rows][4 columns], then f32[32] scales, then f32[32] that depend on the
-/// <see cref="Scaling"/>: the scales of the last 16 columns, or least values.
+/// <see cref="Scaling"/>: the scales of the last 16 columns, least values, or zero points.
 /// </remarks>
 internal static unsafe class Square
 {
@@ -40,8 +40,13 @@ internal static unsafe class Square
                 scale = scaling == Scaling.OffsetOfHalves && quad == Quads / 2 ? second : scale;
                 for (int i = 0; i < 4; i++, to += PanelRows, codes >>= 8)
                 {
-                    Vector256<float> value = Vector256.ConvertToSingle((codes & mask).AsInt32() - offset) * scale;
-                    value = scaling == Scaling.Least ? value - second : value;
+                    Vector256<float> code = Vector256.ConvertToSingle((codes & mask).AsInt32() - offset);
+                    Vector256<float> value = scaling switch
+                    {
+                        Scaling.Least => (code * scale) - second,
+                        Scaling.ZeroPoint => (code - second) * scale,
+                        _ => code * scale,
+                    };
                     value.Store(to);
                 }
             }
@@ -57,6 +62,7 @@ internal static unsafe class Square
         return blocks.Scaling switch
         {
             Scaling.Least => (scales[row] * code) - second[row],
+            Scaling.ZeroPoint => scales[row] * (code - second[row]),
             Scaling.OffsetOfHalves when column >= Columns / 2 => second[row] * code,
             _ => scales[row] * code,
         };

@@ -28,6 +28,8 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
 
     public override Scaling Scaling => Scaling.Least;
 
+    public override int MostCode => five ? 31 : 15;
+
     public override void Pack(byte* file, byte* block, int row)
     {
         ((ushort*)block)[row] = Unsafe.ReadUnaligned<ushort>(file);
@@ -194,6 +196,8 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
     public override Scaling Scaling => Scaling.OffsetOfHalves;
 
     public override int Offset => 32;
+
+    public override int MostCode => 63;
 
     [SkipLocalsInit]
     public override void Pack(byte* file, byte* block, int row)

@@ -10,37 +10,42 @@ public sealed class BlockMatMulTests
 {
     static readonly string[] Rounding = [.. MatMul.Variants.SupportedNames.Where(RoundsBlocks)];
 
-    static readonly GgmlType[] AllTypes = [.. Enum.GetValues<GgmlType>().Where(type => type.Format() is not null)];
+    public static TheoryData<WeightFormat> Formats => new(BlockWeights.Formats);
 
-    public static TheoryData<GgmlType> Types => new(AllTypes);
+    public static TheoryData<GgmlType> FileTypes =>
+        new(Enum.GetValues<GgmlType>().Where(type => type.Format() is not null));
 
-    public static MatrixTheoryData<string, GgmlType> Exact => new(MatMul.Variants.SupportedNames, AllTypes);
+    public static MatrixTheoryData<string, WeightFormat> Rounded =>
+        new(Rounding.Select(name => name + MatMulTests.Rounding), BlockWeights.Formats);
 
-    public static MatrixTheoryData<string, GgmlType> Rounded =>
-        new(Rounding.Select(name => name + MatMulTests.Rounding), AllTypes);
+    public static MatrixTheoryData<string, WeightFormat> All =>
+        new(
+            [.. MatMul.Variants.SupportedNames, .. Rounding.Select(name => name + MatMulTests.Rounding)],
+            BlockWeights.Formats
+        );
 
-    public static MatrixTheoryData<string, GgmlType> All =>
-        new([.. MatMul.Variants.SupportedNames, .. Rounding.Select(name => name + MatMulTests.Rounding)], AllTypes);
+    static bool RoundsBlocks(string variant) => variant != "portable";
 
-    static bool RoundsBlocks(string variant) => variant is "avx512dot";
-
-    [Theory, MemberData(nameof(Types))]
-    public void Rows_come_back_with_the_bits_of_the_formats_definition(GgmlType type)
+    [Theory, MemberData(nameof(Formats))]
+    public void Rows_come_back_with_the_bits_of_the_formats_definition(WeightFormat format)
     {
         using var pool = new WorkerPool(2);
         foreach (int blocks in new[] { 0, 1, 2, 5 })
         {
             foreach (int rows in new[] { 1, 16, 31, 32, 33, 70 })
             {
-                var weights = new BlockWeights(rows, blocks * type.BlockValues(), type, pool, seed: rows);
+                var weights = new BlockWeights(rows, blocks * format.BlockColumns(), format, pool, seed: rows);
                 AssertRows(weights.Packed, weights.Values);
-                Assert.Equal(weights.Source.Length, rows % 32 == 0 ? weights.Packed.Bytes : weights.Source.Length);
+                if (rows % 32 == 0 && BlockWeights.FileType(format) is not null)
+                {
+                    Assert.Equal(weights.Source.Length, weights.Packed.Bytes);
+                }
             }
         }
     }
 
     // Scales that are infinite or NaN included.
-    [Theory, MemberData(nameof(Types))]
+    [Theory, MemberData(nameof(FileTypes))]
     public void Any_bytes_whatever_come_back_as_the_formats_definition_says(GgmlType type)
     {
         using var pool = new WorkerPool(1);
@@ -54,11 +59,11 @@ public sealed class BlockMatMulTests
         AssertRows(packed, values);
     }
 
-    [Theory, MemberData(nameof(Types))]
-    public void A_matrix_may_be_filled_in_pieces_and_cut_into_slices(GgmlType type)
+    [Theory, MemberData(nameof(Formats))]
+    public void A_matrix_may_be_filled_in_pieces_and_cut_into_slices(WeightFormat format)
     {
         using var pool = new WorkerPool(3);
-        var weights = new BlockWeights(150, 2 * type.BlockValues(), type, pool);
+        var weights = new BlockWeights(150, 2 * format.BlockColumns(), format, pool);
         using var pieces = new PackedMatrix(150, weights.Columns, weights.Packed.Storage);
         int[] cuts = [0, 1, 20, 33, 33, 64, 140, 150];
         foreach (int i in new[] { 3, 0, 6, 1, 5, 2, 4 }) // any order
@@ -67,7 +72,7 @@ public sealed class BlockMatMulTests
             int bytes = (cuts[i + 1] - cuts[i]) * weights.RowBytes;
             using var source = new GuardedMemory<byte>(bytes + 1);
             weights.Source.AsSpan(cuts[i] * weights.RowBytes, bytes).CopyTo(source.Span[1..]);
-            pieces.PackBlocks(cuts[i], cuts[i + 1] - cuts[i], source.Span[1..], pool);
+            weights.Pack(pieces, cuts[i], cuts[i + 1] - cuts[i], source.Span[1..], pool);
         }
 
         AssertRows(pieces, weights.Values);
@@ -75,7 +80,7 @@ public sealed class BlockMatMulTests
         AssertRows(slice, weights.Values[(64 * weights.Columns)..(134 * weights.Columns)]);
     }
 
-    [Theory, MemberData(nameof(Types))]
+    [Theory, MemberData(nameof(FileTypes))]
     public void What_does_not_fit_the_blocks_is_refused(GgmlType type)
     {
         using var pool = new WorkerPool(1);
@@ -89,17 +94,43 @@ public sealed class BlockMatMulTests
         Assert.Throws<ArgumentException>(() => matrix.PackBlocks(0, 2, row, pool));
         Assert.Throws<ArgumentOutOfRangeException>(() => matrix.PackBlocks(3, 1, row, pool));
         Assert.Throws<ArgumentException>(() => matrix.PackRows(0, 1, new byte[columns * 2], ElementType.F16, pool));
+        Assert.Throws<InvalidOperationException>(() => matrix.PackGroups(0, 0, [], [], [], pool));
         using var plain = new PackedMatrix(3, columns, WeightFormat.F32);
         Assert.Throws<InvalidOperationException>(() => plain.PackBlocks(0, 1, row, pool));
     }
 
+    [Fact]
+    public void What_does_not_fit_the_groups_is_refused()
+    {
+        using var pool = new WorkerPool(1);
+        WeightFormat format = WeightFormats.Groups(4, 64)!.Value;
+        Assert.Null(WeightFormats.Groups(4, 96));
+        Assert.Throws<ArgumentException>(() => new PackedMatrix(1, 96, format));
+        using var matrix = new PackedMatrix(3, 128, format);
+        void Pack(int codes, byte code, int groups, float scale) =>
+            matrix.PackGroups(
+                0,
+                2,
+                Enumerable.Repeat(code, codes).ToArray(),
+                Enumerable.Repeat(scale, groups).ToArray(),
+                new byte[groups],
+                pool
+            );
+        Pack(256, 15, 4, 0.5f);
+        Assert.Throws<ArgumentException>(() => Pack(255, 15, 4, 0.5f));
+        Assert.Throws<ArgumentException>(() => Pack(256, 15, 3, 0.5f));
+        Assert.Throws<ArgumentException>(() => Pack(256, 16, 4, 0.5f));
+        Assert.Throws<ArgumentException>(() => Pack(256, 15, 4, 0.1f)); // no f16
+        Assert.Throws<InvalidOperationException>(() => matrix.PackBlocks(0, 1, new byte[128], pool));
+    }
+
     [Theory, MemberData(nameof(All))]
-    public void Every_number_of_rows_matches_the_double_precision_reference(string variant, GgmlType type)
+    public void Every_number_of_rows_matches_the_double_precision_reference(string variant, WeightFormat format)
     {
         using var pool = new WorkerPool(2);
         foreach (int outputs in new[] { 1, 33, 129 })
         {
-            var weights = new BlockWeights(outputs, 2 * type.BlockValues(), type, pool);
+            var weights = new BlockWeights(outputs, 2 * format.BlockColumns(), format, pool);
             for (int rows = 0; rows <= 17; rows++)
             {
                 Check(variant, weights, rows, pool, rows % 3, bias: rows % 2 == 0, accumulate: rows % 4 < 2);
@@ -109,7 +140,7 @@ public sealed class BlockMatMulTests
 
     // Beyond blocks of columns, panels and rows of a part.
     [Theory, MemberData(nameof(All))]
-    public void Shapes_beyond_every_block_match_the_double_precision_reference(string variant, GgmlType type)
+    public void Shapes_beyond_every_block_match_the_double_precision_reference(string variant, WeightFormat format)
     {
         using var pool = new WorkerPool(2);
         (int Rows, int Columns, int Outputs)[] shapes =
@@ -123,19 +154,19 @@ public sealed class BlockMatMulTests
         ];
         foreach ((int rows, int columns, int outputs) in shapes)
         {
-            var weights = new BlockWeights(outputs, columns, type, pool);
+            var weights = new BlockWeights(outputs, columns, format, pool);
             Check(variant, weights, rows, pool, padding: 3, bias: true, accumulate: true);
         }
     }
 
     // The largest sums there are, of all signs: codes and activations at their ends.
     [Theory, MemberData(nameof(All))]
-    public void Integer_extremes_match_the_double_precision_reference(string variant, GgmlType type)
+    public void Integer_extremes_match_the_double_precision_reference(string variant, WeightFormat format)
     {
         using var pool = new WorkerPool(1);
         foreach (byte codes in new byte[] { 0, 0x7F, 0x80, 0xFF, 0x0F, 0xF0 })
         {
-            var weights = new BlockWeights(40, 512, type, pool, codes: codes);
+            var weights = new BlockWeights(40, 512, format, pool, codes: codes);
             foreach (int rows in new[] { 1, 2, 4, 6, 7 })
             {
                 float[] x = new float[rows * 512];
@@ -156,11 +187,11 @@ public sealed class BlockMatMulTests
     }
 
     [Theory, MemberData(nameof(Rounded))]
-    public void An_activation_that_is_no_number_makes_its_row_nan_and_no_other(string variant, GgmlType type)
+    public void An_activation_that_is_no_number_makes_its_row_nan_and_no_other(string variant, WeightFormat format)
     {
         using var pool = new WorkerPool(2);
-        int columns = 2 * type.BlockValues();
-        var weights = new BlockWeights(70, columns, type, pool);
+        int columns = 2 * format.BlockColumns();
+        var weights = new BlockWeights(70, columns, format, pool);
         foreach (float special in new[] { float.NaN, float.PositiveInfinity, float.NegativeInfinity })
         {
             foreach (int rows in new[] { 1, 2, 4, 5, 13 })
@@ -177,11 +208,11 @@ public sealed class BlockMatMulTests
     }
 
     [Theory, MemberData(nameof(Rounded))]
-    public void Tiny_and_huge_activations_keep_their_precision(string variant, GgmlType type)
+    public void Tiny_and_huge_activations_keep_their_precision(string variant, WeightFormat format)
     {
         using var pool = new WorkerPool(1);
-        int columns = 2 * type.BlockValues();
-        var weights = new BlockWeights(33, columns, type, pool);
+        int columns = 2 * format.BlockColumns();
+        var weights = new BlockWeights(33, columns, format, pool);
         foreach (float size in new[] { 0f, float.Epsilon, 1e-38f, 1e-31f, 1e-30f, 1e-20f, 1e30f })
         {
             float[] x = [.. Numbers.Varied(3, 2 * columns).Select(v => Math.Clamp(v, -4, 4) * size)];
@@ -190,14 +221,14 @@ public sealed class BlockMatMulTests
     }
 
     [Theory, MemberData(nameof(All))]
-    public void The_bits_of_a_row_depend_on_nothing_but_that_row(string variant, GgmlType type)
+    public void The_bits_of_a_row_depend_on_nothing_but_that_row(string variant, WeightFormat format)
     {
         const int Rows = 60;
         const int Columns = 1024;
         const int Outputs = 203;
         float[] x = Numbers.Varied(1, Rows * Columns);
         using var packing = new WorkerPool(1);
-        var weights = new BlockWeights(Outputs, Columns, type, packing);
+        var weights = new BlockWeights(Outputs, Columns, format, packing);
         float[] whole = Product(variant, weights, x, Rows, packing);
         foreach (int threads in new[] { 1, 3 })
         {
@@ -217,11 +248,11 @@ public sealed class BlockMatMulTests
         }
     }
 
-    [Theory, MemberData(nameof(Types))]
-    public void Variants_that_round_agree_to_the_last_bit(GgmlType type)
+    [Theory, MemberData(nameof(Formats))]
+    public void Variants_that_round_agree_to_the_last_bit(WeightFormat format)
     {
         using var pool = new WorkerPool(2);
-        var weights = new BlockWeights(100, 768, type, pool);
+        var weights = new BlockWeights(100, 768, format, pool);
         foreach (int rows in new[] { 1, 3, 20 })
         {
             float[] x = Numbers.Varied(rows, rows * 768);
@@ -231,10 +262,10 @@ public sealed class BlockMatMulTests
     }
 
     [Theory, MemberData(nameof(All))]
-    public void A_product_allocates_nothing(string variant, GgmlType type)
+    public void A_product_allocates_nothing(string variant, WeightFormat format)
     {
         using var pool = new WorkerPool(1);
-        var weights = new BlockWeights(100, 512, type, pool);
+        var weights = new BlockWeights(100, 512, format, pool);
         float[] x = new float[20 * 512];
         float[] y = new float[20 * 100];
         void Both()
@@ -307,7 +338,7 @@ public sealed class BlockMatMulTests
     )
     {
         (int columns, int outputs) = (weights.Columns, weights.Outputs);
-        string what = $"{variant} {weights.Type} [{rows}, {columns}] x [{outputs}], {pool.Threads} threads";
+        string what = $"{variant} {weights.Format} [{rows}, {columns}] x [{outputs}], {pool.Threads} threads";
         bool before = rows % 3 == 0; // on which side the guard page is
         using GuardedMemory<float> x = GuardedMemory.Copy<float>(xValues, before);
         using GuardedMemory<float> b = GuardedMemory.Copy<float>(bias ? Numbers.Varied(outputs, outputs) : [], before);
@@ -335,7 +366,7 @@ public sealed class BlockMatMulTests
                 for (int i = 0; i < columns; i++)
                 {
                     sum += values[i] * w[i];
-                    size += Math.Abs(values[i] * w[i]) * (rounded ? Spread(weights.Type) : 1);
+                    size += Math.Abs(values[i]) * (rounded ? weights.Sizes[(o * columns) + i] : Math.Abs(w[i]));
                     unrounded += (double)row[i] * w[i];
                     noise += rounded ? 0.501 * step[i] * Math.Abs(w[i]) : 0;
                 }
@@ -360,10 +391,6 @@ public sealed class BlockMatMulTests
             }
         }
     }
-
-    // Products are added up before the least values come off: their sizes may be several times that of the difference.
-    static double Spread(GgmlType type) =>
-        type is GgmlType.Q4_K or GgmlType.Q5_K or GgmlType.Q4_1 or GgmlType.Q5_1 ? 64 : 1;
 
     static void AssertRows(PackedMatrix matrix, float[] values)
     {

@@ -7,58 +7,145 @@ namespace VlmSharp.Tests.Kernels.Dense;
 /// <summary>Random blocks of one format: packed, and as the f32 values that they stand for.</summary>
 sealed class BlockWeights
 {
+    readonly float[] scales = []; // of groups
+    readonly byte[] zeros = [];
+
     /// <param name="codes">Every byte but those of the scales; null for random ones.</param>
-    public BlockWeights(int outputs, int columns, GgmlType type, WorkerPool pool, int seed = 1, byte? codes = null)
+    public BlockWeights(
+        int outputs,
+        int columns,
+        WeightFormat format,
+        WorkerPool pool,
+        int seed = 1,
+        byte? codes = null
+    )
     {
         Outputs = outputs;
         Columns = columns;
-        Type = type;
-        Source = new byte[outputs * columns / type.BlockValues() * type.BlockBytes()];
+        Format = format;
+        Values = new float[outputs * columns];
+        Sizes = new float[outputs * columns];
         var random = new Random(seed);
-        random.NextBytes(Source);
-        if (codes is { } code)
+        if (FileType(format) is { } type)
         {
-            Array.Fill(Source, code);
-        }
-
-        for (int block = 0; block < Source.Length; block += type.BlockBytes())
-        {
-            foreach (int at in Halves(type))
+            RowBytes = columns / type.BlockValues() * type.BlockBytes();
+            Source = Random(random, outputs * RowBytes, codes);
+            for (int block = 0; block < Source.Length; block += type.BlockBytes())
             {
-                // Mostly of the same size, now and then 0, negative or subnormal.
-                double scale = random.Next(20) switch
+                foreach (int at in Halves(type))
                 {
-                    0 => 0,
-                    1 => -1,
-                    2 => 1e-6,
-                    _ => 0.5 + random.NextDouble(),
-                };
-                BinaryPrimitives.WriteHalfLittleEndian(Source.AsSpan(block + at), (Half)(scale * 0.01));
+                    BinaryPrimitives.WriteHalfLittleEndian(Source.AsSpan(block + at), Scale(random));
+                }
+            }
+
+            Dequantize.Apply(type, Source, Values);
+            for (int i = 0; i < Values.Length; i++)
+            {
+                int block = i / type.BlockValues() * type.BlockBytes();
+                float least = Halves(type) is [_, int at]
+                    ? (float)BinaryPrimitives.ReadHalfLittleEndian(Source.AsSpan(block + at))
+                    : 0;
+                int most = type is GgmlType.Q4_K or GgmlType.Q5_K ? 63 : 1;
+                Sizes[i] = Math.Abs(Values[i]) + (2 * most * Math.Abs(least));
+            }
+        }
+        else
+        {
+            int group = format.BlockColumns();
+            RowBytes = columns;
+            Source = Random(random, outputs * columns, codes);
+            bool four = format is WeightFormat.U4G32 or WeightFormat.U4G64 or WeightFormat.U4G128;
+            for (int i = 0; i < Source.Length && four; i++)
+            {
+                Source[i] &= 15;
+            }
+
+            scales = [.. Enumerable.Range(0, Source.Length / group).Select(_ => (float)Scale(random))];
+            zeros = [.. scales.Select(_ => (byte)random.Next(four ? 17 : 256))];
+            for (int i = 0; i < Values.Length; i++)
+            {
+                Values[i] = (Source[i] - zeros[i / group]) * scales[i / group];
+                Sizes[i] = (Source[i] + zeros[i / group]) * Math.Abs(scales[i / group]);
             }
         }
 
-        Values = new float[outputs * columns];
-        Dequantize.Apply(type, Source, Values);
-        Packed = new PackedMatrix(outputs, columns, type.Format()!.Value);
-        Packed.PackBlocks(0, outputs, Source, pool);
+        Packed = new PackedMatrix(outputs, columns, format);
+        Pack(Packed, 0, outputs, Source, pool);
     }
+
+    /// <summary>Every format of blocks.</summary>
+    public static WeightFormat[] Formats { get; } =
+    [.. Enum.GetValues<WeightFormat>().Where(format => format.BlockColumns() > 1)];
 
     public int Outputs { get; }
     public int Columns { get; }
-    public GgmlType Type { get; }
+    public WeightFormat Format { get; }
 
-    /// <summary>[outputs, blocks] as in a file.</summary>
+    /// <summary>[outputs, blocks] as in a file; of groups only the codes.</summary>
     public byte[] Source { get; }
 
     /// <summary>Bytes of one row of <see cref="Source"/>.</summary>
-    public int RowBytes => Columns / Type.BlockValues() * Type.BlockBytes();
+    public int RowBytes { get; }
 
     /// <summary>[outputs, columns]</summary>
     public float[] Values { get; }
 
+    /// <summary>[outputs, columns] bounds of the numbers whose difference is a value: products are added up before zero points come off.</summary>
+    public float[] Sizes { get; }
+
     public PackedMatrix Packed { get; }
 
-    /// <summary>Where a block's f16 numbers stand.</summary>
+    /// <summary>Packs some rows.</summary>
+    /// <param name="source">Those rows of <see cref="Source"/>.</param>
+    public void Pack(PackedMatrix matrix, int first, int count, ReadOnlySpan<byte> source, WorkerPool pool)
+    {
+        if (FileType(Format) is not null)
+        {
+            matrix.PackBlocks(first, count, source, pool);
+            return;
+        }
+
+        int groups = Columns / Format.BlockColumns();
+        matrix.PackGroups(
+            first,
+            count,
+            source,
+            scales.AsSpan(first * groups, count * groups),
+            zeros.AsSpan(first * groups, count * groups),
+            pool
+        );
+    }
+
+    /// <summary>The type of GGUF files that has such blocks.</summary>
+    public static GgmlType? FileType(WeightFormat format) =>
+        Enum.TryParse(format.ToString(), out GgmlType type) ? type : null;
+
+    static byte[] Random(Random random, int count, byte? same)
+    {
+        byte[] bytes = new byte[count];
+        random.NextBytes(bytes);
+        if (same is { } value)
+        {
+            Array.Fill(bytes, value);
+        }
+
+        return bytes;
+    }
+
+    // Mostly of the same size, now and then 0, negative or subnormal.
+    static Half Scale(Random random) =>
+        (Half)(
+            0.01
+            * random.Next(20) switch
+            {
+                0 => 0,
+                1 => -1,
+                2 => 1e-4,
+                _ => 0.5 + random.NextDouble(),
+            }
+        );
+
+    // Where a block's f16 numbers stand.
     static int[] Halves(GgmlType type) =>
         type switch
         {
@@ -68,7 +155,7 @@ sealed class BlockWeights
         };
 
     /// <summary>Activations as fast products round them: to 255 steps for each 32 columns.</summary>
-    /// <param name="x">[rows, columns]</param>
+    /// <param name="x">[columns]</param>
     /// <param name="step">Of each value, the distance from one step to the next.</param>
     public static double[] Round(ReadOnlySpan<float> x, out double[] step)
     {

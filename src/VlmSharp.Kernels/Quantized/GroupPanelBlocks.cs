@@ -1,0 +1,126 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using VlmSharp.Kernels.MachineCode;
+
+namespace VlmSharp.Kernels.Quantized;
+
+/// <summary>
+/// Codes of four or eight bits, with a scale and an integer zero point for a group of columns: for each square <see cref="Nibbles"/> or
+/// bytes, then f16[32] of scales and 32 bytes of zero points.
+/// </summary>
+/// <param name="format">Which.</param>
+/// <param name="bits">4 or 8.</param>
+/// <param name="columns">Columns of a group.</param>
+internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int columns) : PanelBlocks
+{
+    const int PanelRows = PackedMatrix.PanelRows;
+
+    readonly int squareBytes = bits == 4 ? Nibbles.Bytes : Square.ScalesAt;
+
+    public override WeightFormat Format => format;
+
+    public override GgmlType? FileType => null;
+
+    public override int Columns => columns;
+
+    public override int PanelBytes => ZerosAt + PanelRows;
+
+    public override Scaling Scaling => Scaling.ZeroPoint;
+
+    public override int MostCode => (1 << bits) - 1;
+
+    int ScalesAt => columns / Square.Columns * squareBytes;
+
+    int ZerosAt => ScalesAt + (PanelRows * sizeof(ushort));
+
+    /// <summary>Puts a row's group in its place.</summary>
+    /// <param name="file">A code in each byte.</param>
+    /// <param name="block">Of the panel.</param>
+    /// <param name="row">Which.</param>
+    public override void Pack(byte* file, byte* block, int row)
+    {
+        for (int square = 0; square < Squares; square++, file += Square.Columns, block += squareBytes)
+        {
+            if (bits == 4)
+            {
+                Vector128<byte> high = (Vector128.Load(file + 16).AsUInt16() << 4).AsByte();
+                Nibbles.Pack(Vector128.Load(file) | high, block, row);
+                continue;
+            }
+
+            for (int quad = 0; quad < Square.Quads; quad++)
+            {
+                ((uint*)(block + (quad * Square.QuadBytes)))[row] = Unsafe.ReadUnaligned<uint>(file + (quad * 4));
+            }
+        }
+    }
+
+    /// <summary>Puts a row's scale and zero point in their places.</summary>
+    public void PackScale(Half scale, byte zero, byte* block, int row)
+    {
+        ((Half*)(block + ScalesAt))[row] = scale;
+        block[ZerosAt + row] = zero;
+    }
+
+    public override void Expand(byte* block, byte* squares)
+    {
+        byte* first = squares;
+        for (int square = 0; square < Squares; square++, squares += Square.Bytes)
+        {
+            byte* codes = block + (square * squareBytes);
+            if (bits == 4)
+            {
+                Nibbles.Expand(codes, squares);
+            }
+            else
+            {
+                Unsafe.CopyBlock(squares, codes, Square.ScalesAt);
+            }
+
+            if (square > 0)
+            {
+                Unsafe.CopyBlock(squares + Square.ScalesAt, first + Square.ScalesAt, Square.Bytes - Square.ScalesAt);
+                continue;
+            }
+
+            Square.Widen(block + ScalesAt, squares + Square.ScalesAt);
+            float* zeros = (float*)(squares + Square.SecondAt);
+            for (int row = 0; row < PanelRows; row++)
+            {
+                zeros[row] = block[ZerosAt + row];
+            }
+        }
+    }
+
+    public override void WriteConstants(DotWriter code)
+    {
+        if (bits == 4)
+        {
+            Nibbles.WriteConstants(code);
+        }
+    }
+
+    public override void WriteCodes(DotWriter code, int square)
+    {
+        if (bits == 4)
+        {
+            Nibbles.Write(code, square * squareBytes, (_, _, _) => { });
+        }
+        else
+        {
+            code.Bytes(square * squareBytes);
+        }
+    }
+
+    public override void WriteScales(DotWriter code, int square)
+    {
+        code.Halves(code.Scale, ScalesAt);
+        for (int half = 0; half < 2; half++)
+        {
+            Vec zero = code.Second(half);
+            code.Code.Vpmovzxbd(zero, DotWriter.At(ZerosAt + (half * 16)));
+            code.Code.Vcvtdq2ps(zero, zero);
+            code.Code.Vmulps(zero, zero, code.Scale(half));
+        }
+    }
+}
