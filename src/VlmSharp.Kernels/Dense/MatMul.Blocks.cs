@@ -8,6 +8,9 @@ public static unsafe partial class MatMul
     // Columns of blocks that are unpacked at a time: 64 KiB of f32, which stay in the second-level cache.
     const int UnpackedColumns = 512;
 
+    // Rows multiplied by panels as they are: up to here expanding a panel costs as much as the tiles gain.
+    const int FewRows = 64;
+
     /// <summary>An exact product with blocks: they are unpacked to f32, a panel at a time, for the kernels of f32.</summary>
     static void DriveUnpacked<TKernels>(in Call call)
         where TKernels : struct, IPanelKernels
@@ -106,7 +109,8 @@ public static unsafe partial class MatMul
                 blocks.Squares * RoundedRow.Words,
                 blocks.PanelBytes,
                 UnpackedColumns / blocks.Columns,
-                blocks.Squares * Square.Bytes
+                blocks.Squares * Square.Bytes,
+                FewRows
             );
             Drive(call, kernels, (float*)rounded.Pointer, stride, steps);
         }

@@ -51,7 +51,15 @@ internal unsafe interface IPanelKernels
 /// <param name="PanelBytes">Bytes of a panel in a step.</param>
 /// <param name="Block">Steps handled before the next rows and panels come, so that caches hold them.</param>
 /// <param name="UnpackedBytes">Bytes of a step that <see cref="IPanelKernels.Unpack"/> prepared.</param>
-internal readonly record struct Steps(int Count, int Words, nint PanelBytes, int Block, int UnpackedBytes);
+/// <param name="FewRows">Products with no more rows use no tiles: unpacking would cost more than it saves.</param>
+internal readonly record struct Steps(
+    int Count,
+    int Words,
+    nint PanelBytes,
+    int Block,
+    int UnpackedBytes,
+    int FewRows = 0
+);
 
 public static unsafe partial class MatMul
 {
@@ -141,6 +149,7 @@ public static unsafe partial class MatMul
         public required bool Accumulate;
         public required WorkerPool Pool;
 
+        int tileRows; // of the kernels, or more than there are
         int rows; // of this round, starting at X and Y
         int panelsPerPart;
         int rowParts;
@@ -151,13 +160,14 @@ public static unsafe partial class MatMul
         {
             // A few parts for each thread even out their different speeds.
             panelsPerPart = Math.Clamp(PanelCount / (2 * Pool.Threads), 1, PanelsPerPart);
-            packedTile = Math.Max((nint)Steps.Count * Steps.Words, 1) * Kernels.TileRows;
+            tileRows = totalRows > Steps.FewRows ? Kernels.TileRows : int.MaxValue;
+            packedTile = Math.Max((nint)Steps.Count * Steps.Words, 1) * tileRows;
             long tilesPerRound = Math.Max(PackedBytes / sizeof(float) / packedTile, 1);
-            int rowsPerRound = (int)Math.Min(tilesPerRound * Kernels.TileRows, totalRows);
+            int rowsPerRound = (int)Math.Min(tilesPerRound * tileRows, totalRows);
             AlignedBuffer? buffer = null;
-            if (totalRows >= Kernels.TileRows)
+            if (totalRows >= tileRows)
             {
-                buffer = Pool.Rent(rowsPerRound / Kernels.TileRows * packedTile * sizeof(float));
+                buffer = Pool.Rent(rowsPerRound / tileRows * packedTile * sizeof(float));
                 packed = (float*)buffer.Pointer;
             }
 
@@ -182,7 +192,7 @@ public static unsafe partial class MatMul
         void RunRound(int count)
         {
             rows = count;
-            int tiles = rows / Kernels.TileRows;
+            int tiles = rows / tileRows;
             if (tiles > 0)
             {
                 var pack = new PackTiles<TKernels>(Kernels, X, XStride, Steps.Count * Steps.Words, packed, packedTile);
@@ -210,7 +220,7 @@ public static unsafe partial class MatMul
             byte* unpacked = scratch + sumsBytes; // a block of steps
             new Span<byte>(scratch, sumsBytes).Clear();
 
-            int tileRowCount = rowCount / Kernels.TileRows * Kernels.TileRows;
+            int tileRowCount = rowCount / tileRows * tileRows;
             int rest = rowCount - tileRowCount;
 
             // Where nothing passes over the weights twice, whole panels make the longest streams.
@@ -234,9 +244,9 @@ public static unsafe partial class MatMul
                         panel = unpacked;
                     }
 
-                    for (int r = 0; r < tileRowCount; r += Kernels.TileRows)
+                    for (int r = 0; r < tileRowCount; r += tileRows)
                     {
-                        float* tile = packed + (firstRow + r) / Kernels.TileRows * packedTile + word * Kernels.TileRows;
+                        float* tile = packed + (firstRow + r) / tileRows * packedTile + word * tileRows;
                         Kernels.Tile(tile, panel, depth, sums + r * sumsStride + p * PanelRows, sumsStride);
                     }
 
