@@ -364,6 +364,7 @@ public sealed class CommandLineTests
     [InlineData("more than --max-pixels", "ask", "{reader}", "Hi", "--min-pixels", "20", "--max-pixels", "10")]
     [InlineData("QUESTION is empty", "ask", "{reader}", " ")]
     [InlineData("--threads is 0", "ask", "{reader}", "Hi", "--threads", "0")]
+    [InlineData("--kv-cache is f64, expected f32, bf16, q8", "ask", "{reader}", "Hi", "--kv-cache", "f64")]
     [InlineData("--threads is 0", "inspect", "{reader}", "--threads", "0")]
     [InlineData("--threads is 0", "verify", "{reader}", "--threads", "0")]
     [InlineData(

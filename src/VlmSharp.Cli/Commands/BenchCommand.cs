@@ -166,11 +166,11 @@ sealed class BenchCommand
         progress.Clear();
         if (parsed.GetValue(json))
         {
-            WriteJson(results, limits, name ?? directory);
+            WriteJson(results, limits, name ?? directory, ops.CacheStorage);
         }
         else
         {
-            WriteTable(results, limits);
+            WriteTable(results, limits, ops.CacheStorage);
         }
 
         return 0;
@@ -196,7 +196,7 @@ sealed class BenchCommand
         );
     }
 
-    static void WriteTable(List<SpeedResult> results, Limits limits)
+    static void WriteTable(List<SpeedResult> results, Limits limits, KvStorage cache)
     {
         Table table = new Table().AddColumns(
             "",
@@ -227,7 +227,7 @@ sealed class BenchCommand
         }
 
         Terminal.Out.Write(table);
-        Terminal.Out.WriteLine(Machine());
+        Terminal.Out.WriteLine($"{Machine()}, cache {CommonOptions.Name(cache)}");
         Terminal.Out.WriteLine(
             string.Create(
                 CultureInfo.InvariantCulture,
@@ -238,7 +238,7 @@ sealed class BenchCommand
 
     static string Text(IFormattable number) => number.ToString(null, CultureInfo.InvariantCulture);
 
-    static void WriteJson(List<SpeedResult> results, Limits limits, string model)
+    static void WriteJson(List<SpeedResult> results, Limits limits, string model, KvStorage cache)
     {
         using (Stream output = Console.OpenStandardOutput())
         using (Utf8JsonWriter writer = new(output, new() { Indented = true }))
@@ -246,6 +246,7 @@ sealed class BenchCommand
             writer.WriteStartObject();
             writer.WriteString("machine", Machine());
             writer.WriteString("model", model);
+            writer.WriteString("kv_cache", CommonOptions.Name(cache));
             writer.WriteStartObject("limits");
             writer.WriteNumber("stream_gb_per_second", Math.Round(limits.Stream / 1e9, 2));
             writer.WriteNumber("fma_gflops", Math.Round(limits.MultiplyAdd / 1e9, 1));
