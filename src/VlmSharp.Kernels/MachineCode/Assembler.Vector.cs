@@ -89,10 +89,10 @@ internal sealed partial class Assembler
     /// <summary>to = a * 2^floor(b).</summary>
     public void Vscalefps(Vec to, Vec a, Operand b) => Evex(new(Prefix.P66, Map.M0F38, 0x2C, false), to, a.Index, b);
 
-    /// <summary>to = from rounded to a whole number: 0 to the nearest even, 1 down, 2 up, 3 towards zero.</summary>
-    public void Vrndscaleps(Vec to, Operand from, byte mode)
+    /// <summary>to = from without the whole number it rounds to (AVX512-DQ): 0 to the nearest even, 1 down, 2 up, 3 towards zero. Infinities give 0.</summary>
+    public void Vreduceps(Vec to, Operand from, byte mode)
     {
-        Evex(new(Prefix.P66, Map.M0F3A, 0x08, false), to, 0, from);
+        Evex(new(Prefix.P66, Map.M0F3A, 0x56, false), to, 0, from);
         code.Add(mode);
     }
 

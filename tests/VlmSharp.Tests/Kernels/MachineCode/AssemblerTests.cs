@@ -196,7 +196,7 @@ public sealed class AssemblerTests
             .. Threes("vfmadd213ps", (x, to, a, b) => x.Vfmadd213ps(to, a, b), true),
             .. Threes("vsubps", (x, to, a, b) => x.Vsubps(to, a, b), true),
             .. Threes("vscalefps", (x, to, a, b) => x.Vscalefps(to, a, b), true),
-            .. Shifts("vrndscaleps", (x, to, from, n) => x.Vrndscaleps(to, from, n)),
+            .. Shifts("vreduceps", (x, to, from, n) => x.Vreduceps(to, from, n)),
             .. Threes("vaddps", (x, to, a, b) => x.Vaddps(to, a, b), true),
             .. Threes("vmulps", (x, to, a, b) => x.Vmulps(to, a, b), true),
             .. Threes("vmaxps", (x, to, a, b) => x.Vmaxps(to, a, b), true),
