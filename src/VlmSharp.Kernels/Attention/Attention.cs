@@ -25,7 +25,7 @@ public static unsafe partial class Attention
 {
     internal static readonly KernelTable<AttentionKernel> Variants = new(
         "attention",
-        ("avx512bf16", Bf16DotMath.Supported, new AttentionKernel(Bf16DotMath.Run)),
+        ("avx512bf16", Bf16DotMath.Supported, Bf16DotMath.Run),
         ("avx512", InstructionSets.Avx512, new AttentionKernel(AttentionTile.Run<Avx512Math>)),
         ("avx2", InstructionSets.Avx2, new AttentionKernel(AttentionTile.Run<Avx2Math>)),
         ("portable", true, new AttentionKernel(AttentionTile.Run<PortableMath>))

@@ -190,7 +190,7 @@ public sealed class QwenVLFixture : IDisposable
     public QwenVLFixture()
     {
         TinyQwenVL.Write(directory.Path);
-        Chat = ChatModel.Load(directory.Path, threads: 2);
+        Chat = ChatModel.Load(directory.Path, threads: 2, exact: true);
     }
 
     public string Path => directory.Path;

@@ -95,6 +95,14 @@ public sealed class AttentionContractTests : IDisposable
             Attention.Apply(x, 768, 6, layout, memory, table, sequences, true, 0.3f, x, 768, pool, mayRound: true);
     }
 
+    [Fact]
+    public void Keys_used_once_are_rounded_where_they_may_be_and_dot_products_read_them()
+    {
+        bool dots = Attention.Variants.ActiveName == "avx512bf16";
+        Assert.Equal(dots ? KvStorage.BF16 : KvStorage.F32, Attention.FastestStorage(mayRound: true));
+        Assert.Equal(KvStorage.F32, Attention.FastestStorage(mayRound: false));
+    }
+
     void Apply(int heads, int stride, int[] table, AttentionSequence sequence, int? queryLength = null) =>
         Attention.Apply(
             queryLength is { } n ? new float[n] : q,
