@@ -6,7 +6,8 @@ namespace VlmSharp.Kernels;
 /// Tiled with an online softmax (Dao et al., arXiv 2205.14135), f32 throughout; about 1e-6 of the largest |v| from the exact
 /// result for the keys and values that are stored. Where rounding is allowed and the processor multiplies pairs of bf16, scaled
 /// queries and the weights of the softmax are rounded to bf16, too (values stored as q8 as well); all sums stay f32, and so does
-/// the softmax. That moves a result by up to 2^-8 of the largest |v|, usually by a tenth of it.
+/// the softmax. Each rounding is within 2^-9 of the number; a score that moves
+/// by 0.01 moves its weight by 0.7 percent.
 /// </para>
 /// <para>
 /// A query's result depends, bit for bit, on that query and the keys it sees only: not on the other queries, how a

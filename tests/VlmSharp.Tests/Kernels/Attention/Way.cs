@@ -22,8 +22,7 @@ public sealed record Way(string Variant, KvStorage Storage, bool MayRound)
     /// <summary>Of the exact result for what is stored, relative to the largest |value|.</summary>
     /// <remarks>
     /// f32: scores reach 10 in most cases, where one rounding to f32 is 5e-7 and the weight moves as much; measured 1.1e-6. bf16:
-    /// a score of 10 moves by up to 2^-9 of it when its query is rounded, and with it the weight, which is then rounded as well;
-    /// measured 5e-3.
+    /// a score of 10 moves by up to 2^-9 of it when its query is rounded, and with it the weight, which is then rounded as well.
     /// </remarks>
     internal double Tolerance => Rounds ? 8e-3 : 1.5e-6;
 
