@@ -140,7 +140,8 @@ sealed record PlannedTensor(string Name, int[] Shape, GgmlType Type, IRowSource 
         const int valuesAtOnce = 1 << 24; // whole blocks
         if (Stored is null)
         {
-            encoder.Write(Name, Rows, Shape.Length > 0 ? Shape[^1] : 1, Type, importance, target);
+            int columns = Shape.Length > 0 ? Shape[^1] : 1;
+            encoder.Encode(Name, Rows, columns, Type, importance, (_, _, blocks) => target.Write(blocks));
             return;
         }
 
@@ -182,7 +183,8 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
         }
 
         // Reads the whole config and refuses what no build can run.
-        ModelRegistry.Describe(checkpoint);
+        ModelInfo described = ModelRegistry.Describe(checkpoint);
+        CheckEmbedding(checkpoint, described.Vocabulary);
         GgufKeys keys = new(checkpoint, family);
         RecipeModel model = keys.Model(options.Importance is not null);
         Recipe tower = options.Vision ?? Tower(options.Text);
@@ -195,6 +197,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
                 .ThenBy(t => t.Name, StringComparer.Ordinal)
         )
         {
+            CheckSize(info.File, info.Name, info.Shape, info.Count);
             CheckpointTensor tensor = checkpoint.Get(info.Name, info.Shape);
             bool head = info.Name == "lm_head.weight";
             hasHead |= head;
@@ -267,6 +270,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
 
     void Add(GgufTensor tensor, GgmlType type, GgmlType wanted)
     {
+        CheckSize(tensor.File, tensor.Name, tensor.Shape, tensor.Count);
         if (tensor.Type.BlockValues() > 1 && tensor.Type != type)
         {
             throw new CheckpointException(
@@ -328,7 +332,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
             return;
         }
 
-        int third = info.Shape[0] / 3;
+        int third = info.Shape[0] % 3 == 0 ? info.Shape[0] / 3 : throw Uneven(info, 3);
         for (int i = 0; i < 3; i++)
         {
             string part = gguf.Replace(".attn_qkv.", $".attn_{"qkv"[i]}.");
@@ -347,7 +351,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
         }
 
         string[] names = published.EndsWith("gate_up_proj", StringComparison.Ordinal) ? ["gate", "up"] : ["down"];
-        int outputs = all / names.Length;
+        int outputs = all % names.Length == 0 ? all / names.Length : throw Uneven(info, names.Length);
         for (int i = 0; i < names.Length; i++)
         {
             string gguf = $"blk.{GgufNames.Layer(published)}.ffn_{names[i]}_exps.weight";
@@ -390,6 +394,38 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
 
         return null;
     }
+
+    // The vocabulary is written row by row, before any tensor is.
+    static void CheckEmbedding(Checkpoint checkpoint, int rows)
+    {
+        TensorInfo? embedding = checkpoint.Tensors.FirstOrDefault(t => t.Name.EndsWith("embed_tokens.weight"));
+        if (embedding?.Shape is not [int found, _] || found != rows)
+        {
+            throw new CheckpointException(
+                embedding?.File ?? checkpoint.Directory,
+                $"{(embedding is null ? "has no embedding (embed_tokens.weight)" : $"the embedding has shape {TensorInfo.Text(embedding.Shape)}")}, {checkpoint.Config.File} says vocab_size {rows}"
+            );
+        }
+    }
+
+    // Rows and columns are counted with 32 bits, whichever dimensions they are made of.
+    static void CheckSize(string file, string name, int[] shape, long count)
+    {
+        const long most = 1 << 28;
+        if (count == 0 || Array.Exists(shape, dimension => shape.Length > 1 && count / dimension > most))
+        {
+            throw new CheckpointException(
+                file,
+                $"tensor {Quote.Name(name)} has shape {TensorInfo.Text(shape)}: no part of a model is empty or so large"
+            );
+        }
+    }
+
+    static CheckpointException Uneven(TensorInfo info, int parts) =>
+        new(
+            info.File,
+            $"tensor {Quote.Name(info.Name)} has shape {TensorInfo.Text(info.Shape)}, which is not {parts} parts of the same size"
+        );
 
     static CheckpointException Unknown(TensorInfo info) =>
         new(info.File, $"tensor {Quote.Name(info.Name)} {TensorInfo.Text(info.Shape)} has no name in GGUF files");

@@ -295,6 +295,14 @@ public sealed class GgufExportTests
             c => c.HeaderText("model.safetensors", text => text.Replace("model.norm.weight", "model.norm.what__"))
         );
         Refused(
+            "the embedding has shape [448, 48], config.json says vocab_size 449",
+            c => c.Json("config.json", json => json["vocab_size"] = 449)
+        );
+        Refused(
+            "[64, 27], which is not 3 parts of the same size",
+            c => c.HeaderText("model.safetensors", text => text.Replace("[72,24]", "[64,27]"))
+        );
+        Refused(
             "is NaN, which F16 cannot hold",
             c =>
             {
