@@ -32,6 +32,34 @@ public sealed class ConvertTests
     }
 
     [Fact]
+    public void Weights_packed_while_they_are_loaded_answer_as_the_packed_file_does()
+    {
+        using TemporaryDirectory directory = new();
+        string picture = Goldens.Local("reader-ref/media/t028.png");
+        foreach (string type in (string[])["q8_0", "q4_k_m"])
+        {
+            string target = directory[$"{type}.gguf"];
+            Assert.Equal(0, VlmProcess.Run("quantize", Tiny, target, "--type", type, "--vision", "f32").ExitCode);
+            VlmProcess.Result expected = VlmProcess.Run("ask", target, "--image", picture, "Read the text.");
+            VlmProcess.Result result = VlmProcess.Run(
+                "ask",
+                Tiny,
+                "--quant",
+                type,
+                "--image",
+                picture,
+                "Read the text."
+            );
+            Assert.True(result.ExitCode == 0, result.Error);
+            Assert.Equal(expected.Output, result.Output);
+        }
+
+        VlmProcess.Result wrong = VlmProcess.Run("ask", Tiny, "--quant", "f16", "What?");
+        Assert.Equal(1, wrong.ExitCode);
+        Assert.Contains("--quant is f16, expected one of q8_0", wrong.Error);
+    }
+
+    [Fact]
     public void Types_that_do_not_exist_or_are_not_quantised_are_refused()
     {
         using TemporaryDirectory directory = new();

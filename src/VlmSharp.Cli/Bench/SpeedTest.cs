@@ -17,7 +17,7 @@ namespace VlmSharp.Cli.Bench;
 /// <param name="Depth">Tokens that were in the cache before.</param>
 /// <param name="Threads">Threads that computed.</param>
 /// <param name="Seconds">Median.</param>
-/// <param name="Limit">What of the machine bounds it: stream, fma or bf16dot; null where nothing was compared.</param>
+/// <param name="Limit">What of the machine bounds it: stream, fma, bf16dot or int8dot; null where nothing was compared.</param>
 /// <param name="Share">Of that limit, measured in the same run.</param>
 /// <param name="MemoryBytes">Memory of the process, without files that are mapped.</param>
 sealed record SpeedResult(
@@ -50,10 +50,11 @@ sealed class SpeedTest
     readonly int runs;
     readonly Action<string> onProgress;
     readonly string weights;
-    readonly double weightBytes; // of one weight
+    readonly double weightBytes; // of one weight of the decoder
     readonly double decoderWeights; // a token is multiplied with, those of the output matrix left out
     readonly double headWeights;
-    readonly bool dots;
+    readonly string towerLimit;
+    readonly string decoderLimit;
 
     /// <summary>A test of a model.</summary>
     /// <param name="model">Borrowed.</param>
@@ -68,16 +69,20 @@ sealed class SpeedTest
         this.runs = runs;
         this.onProgress = onProgress;
         ModelInfo info = model.Info;
-        weightBytes = (double)info.WeightBytes / (info.VisionParameters + info.TextParameters);
+        double textBytes = checkpoint.Weights.Where(w => !w.Name.Contains("visual.")).Sum(w => (double)w.LoadedBytes);
+        weightBytes = textBytes / info.TextParameters;
         bool bf16 = weightBytes < 3 && checkpoint.Tensors.Any(t => t.Type == SafetensorsType.BF16);
         weights =
-            bf16 ? "bf16"
+            checkpoint.Packing is { } packing ? packing.Name
+            : bf16 ? "bf16"
             : weightBytes < 3 ? "f16"
             : "f32"; // quantised layers are unpacked to that
         headWeights = (double)info.Vocabulary * info.Hidden;
         bool tied = !checkpoint.Contains("lm_head.weight");
         decoderWeights = info.ActiveTextParameters - (headWeights * (tied ? 1 : 2));
-        dots = bf16 && ops.MayRound && KernelTables.All.Any(t => t is { Name: "matmul", ActiveName: "avx512dot" });
+        bool dots = ops.MayRound && KernelTables.All.Any(t => t is { Name: "matmul", ActiveName: "avx512dot" });
+        towerLimit = dots && bf16 ? "bf16dot" : "fma";
+        decoderLimit = dots && checkpoint.Packing is not null ? "int8dot" : towerLimit;
     }
 
     /// <summary>Loading took so long.</summary>
@@ -102,7 +107,7 @@ sealed class SpeedTest
             (2 * decoderWeights * tokens)
             + (2 * headWeights)
             + (4 * pairs * info.Attention.Heads * info.Attention.HeadDim * info.Layers);
-        return Result("prefill", tokens, 0, seconds, operations);
+        return Result("prefill", decoderLimit, tokens, seconds, operations);
     }
 
     /// <summary>Tokens of an answer behind a prompt.</summary>
@@ -166,20 +171,25 @@ sealed class SpeedTest
             return Stopwatch.GetElapsedTime(start).TotalSeconds;
         });
         double operations = model.Info.TowerOperations(prepared.Plan.Grid);
-        return Result("encode", prepared.Plan.Tokens, 0, seconds, operations) with { Picture = size };
+        return Result("encode", towerLimit, prepared.Plan.Tokens, seconds, operations) with { Picture = size };
     }
 
-    SpeedResult Result(string name, int tokens, int depth, double seconds, double operations)
+    SpeedResult Result(string name, string instruction, int tokens, double seconds, double operations)
     {
-        double limit = dots ? MachineLimits.Bf16Dot(ops.Pool) : MachineLimits.MultiplyAdd(ops.Pool);
+        double limit = instruction switch
+        {
+            "int8dot" => MachineLimits.Int8Dot(ops.Pool),
+            "bf16dot" => MachineLimits.Bf16Dot(ops.Pool),
+            _ => MachineLimits.MultiplyAdd(ops.Pool),
+        };
         return new(
             name,
             weights,
             tokens,
-            depth,
+            0,
             ops.Pool.Threads,
             seconds,
-            dots ? "bf16dot" : "fma",
+            instruction,
             operations / seconds / limit,
             Memory()
         );

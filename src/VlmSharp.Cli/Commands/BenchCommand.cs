@@ -68,6 +68,7 @@ sealed class BenchCommand
                     bench.only,
                     bench.runs,
                     bench.json,
+                    bench.common.Quant,
                     bench.common.Threads,
                     bench.common.Exact,
                     bench.common.Cache,
@@ -121,6 +122,11 @@ sealed class BenchCommand
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         using CpuOps ops = common.Operations(parsed, pool);
         using Checkpoint checkpoint = Checkpoint.Open(directory);
+        if (common.Packing(parsed) is { } packing)
+        {
+            checkpoint.PackTo(packing);
+        }
+
         Stopwatch watch = Stopwatch.StartNew();
         using IVisionLanguageModel loaded = ModelRegistry.Load(
             checkpoint,

@@ -5,6 +5,7 @@ using System.Numerics;
 using System.Text.Json;
 using VlmSharp.Chat;
 using VlmSharp.Chat.Replies;
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Generation;
 using VlmSharp.Kernels;
 using VlmSharp.Media.Images;
@@ -30,6 +31,14 @@ sealed class CommonOptions
         {
             Description = "The vision part of a pair of GGUF files (default: the only mmproj*.gguf beside MODEL).",
             HelpName = "FILE",
+        };
+
+    public Option<string?> Quant { get; } =
+        new("--quant")
+        {
+            Description =
+                $"Pack the language model's weights while it is loaded: {string.Join(", ", Recipe.All.Where(r => r.IsQuantised))} (default: as they are stored; vlm quantize does it once for all).",
+            HelpName = "TYPE",
         };
 
     public Option<int?> Threads { get; } =
@@ -124,6 +133,7 @@ sealed class CommonOptions
     {
         command.Arguments.Add(Model);
         command.Options.Add(Projector);
+        command.Options.Add(Quant);
         command.Options.Add(Threads);
     }
 
@@ -275,10 +285,22 @@ sealed class CommonOptions
             new Progress(share => progress.Report($"Loading {model.Name}", $"{share:P0}")),
             projector: parsed.GetValue(Projector)?.FullName,
             exact: parsed.GetValue(Exact),
-            cache: parsed.GetValue(Cache)
+            cache: parsed.GetValue(Cache),
+            packing: Packing(parsed)
         );
         progress.Clear();
         return chat;
+    }
+
+    /// <summary>What to pack weights to while they are loaded; null where the user says nothing.</summary>
+    public Recipe? Packing(ParseResult parsed)
+    {
+        string? name = parsed.GetValue(Quant);
+        return name is null ? null
+            : Recipe.Find(name) is { IsQuantised: true } recipe ? recipe
+            : throw new UsageException(
+                $"--quant is {name}, expected one of {string.Join(", ", Recipe.All.Where(r => r.IsQuantised))}."
+            );
     }
 
     /// <summary>Tokens of context: what the user says, else what the model was made for, within reason.</summary>

@@ -54,6 +54,11 @@ static class InspectCommand
         }
 
         using Checkpoint checkpoint = Checkpoint.Open(path, parsed.GetValue(common.Projector)?.FullName);
+        if (common.Packing(parsed) is { } packing)
+        {
+            checkpoint.PackTo(packing);
+        }
+
         if (checkpoint.Gguf is [_, var projector])
         {
             GgufSummary.Write(projector);

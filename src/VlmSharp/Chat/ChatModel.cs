@@ -1,6 +1,7 @@
 using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Generation;
 using VlmSharp.Kernels;
 using VlmSharp.Models;
@@ -47,6 +48,7 @@ public sealed class ChatModel : IDisposable
     /// </param>
     /// <param name="projector">The vision part of a pair of GGUF files; where not given, the only <c>mmproj*.gguf</c> beside the first.</param>
     /// <param name="cache">How caches store keys and values; where not given, bf16, or f32 with <paramref name="exact"/>.</param>
+    /// <param name="packing">What the language model's weights are packed to on the way; where not given, they stay as the files have them.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
     /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
@@ -57,7 +59,8 @@ public sealed class ChatModel : IDisposable
         string? template = null,
         bool exact = false,
         string? projector = null,
-        KvStorage? cache = null
+        KvStorage? cache = null,
+        Recipe? packing = null
     )
     {
         WorkerPool pool = new(threads ?? Environment.ProcessorCount);
@@ -65,6 +68,11 @@ public sealed class ChatModel : IDisposable
         try
         {
             using Checkpoint checkpoint = Checkpoint.Open(path, projector);
+            if (packing is not null)
+            {
+                checkpoint.PackTo(packing);
+            }
+
             return new ChatModel(checkpoint, ops, progress, template);
         }
         catch

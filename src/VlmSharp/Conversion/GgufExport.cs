@@ -88,6 +88,7 @@ public static class GgufExport
                     stream =>
                     {
                         tensor.Write(encoder, importance, stream);
+                        checkpoint.ReleasePages();
                         progress?.Report((double)(done += tensor.Values) / total);
                     }
                 );
@@ -186,7 +187,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
         ModelInfo described = ModelRegistry.Describe(checkpoint);
         CheckEmbedding(checkpoint, described.Vocabulary);
         GgufKeys keys = new(checkpoint, family);
-        RecipeModel model = keys.Model(options.Importance is not null);
+        RecipeModel model = RecipeModel.Read(checkpoint.Config, options.Importance is not null);
         Recipe tower = options.Vision ?? Tower(options.Text);
         GgufPlan vision = new(keys.Projector(name, tower), null);
         GgufPlan text = new(keys.LanguageModel(name, options.Text), options.Importance);
@@ -201,7 +202,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
             CheckpointTensor tensor = checkpoint.Get(info.Name, info.Shape);
             bool head = info.Name == "lm_head.weight";
             hasHead |= head;
-            if (head && keys.TiedHead)
+            if (head && model.TiedHead)
             {
                 text.Notes.Add("lm_head.weight is left out: the config ties the head to the embedding");
             }
@@ -226,7 +227,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
             }
         }
 
-        if (!hasHead && !keys.TiedHead)
+        if (!hasHead && !model.TiedHead)
         {
             throw new CheckpointException(
                 checkpoint.Directory,
@@ -246,7 +247,7 @@ sealed record GgufPlan(GgufWriter Writer, Importance? Importance)
         GgufExportOptions options
     )
     {
-        RecipeModel model = new GgufKeys(checkpoint, GgufFamily.Qwen2VL).Model(options.Importance is not null);
+        RecipeModel model = RecipeModel.Read(checkpoint.Config, options.Importance is not null);
         GgufPlan vision = new(Keys(projector, options.Vision), null);
         foreach (GgufTensor tensor in projector.Tensors.Values)
         {

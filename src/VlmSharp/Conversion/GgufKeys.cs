@@ -45,21 +45,6 @@ sealed class GgufKeys
     /// <summary>The tower's blocks whose output DeepStack takes, in the order of the mergers.</summary>
     public int[] DeepStack { get; }
 
-    /// <summary>Whether the embedding is the output matrix too.</summary>
-    public bool TiedHead => (config.Has("tie_word_embeddings") ? config : text).Bool("tie_word_embeddings", false);
-
-    /// <summary>What mixtures of types depend on.</summary>
-    public RecipeModel Model(bool hasImportance)
-    {
-        int heads = Count("num_attention_heads");
-        return new RecipeModel(
-            Count("num_hidden_layers"),
-            heads / text.Int("num_key_value_heads", 1, heads, heads),
-            TiedHead,
-            hasImportance
-        );
-    }
-
     /// <summary>The metadata of the language model.</summary>
     /// <exception cref="CheckpointException">Something has no place in the format.</exception>
     public GgufWriter LanguageModel(string name, Recipe recipe)

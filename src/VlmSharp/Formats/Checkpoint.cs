@@ -1,5 +1,7 @@
 using VlmSharp.Formats.Gguf;
 using VlmSharp.Formats.Quantized;
+using VlmSharp.Kernels;
+using VlmSharp.Kernels.Quantized;
 
 namespace VlmSharp.Formats;
 
@@ -21,6 +23,7 @@ public sealed class Checkpoint : IDisposable
     readonly Dictionary<string, string> ignored = new(StringComparer.Ordinal);
     readonly JsonObjectReader? processorFile;
     readonly JsonObjectReader? videoProcessorFile;
+    (Recipe Recipe, RecipeModel Model)? packing;
     ProcessorConfig? processor;
     ProcessorConfig? videoProcessor;
 
@@ -122,7 +125,7 @@ public sealed class Checkpoint : IDisposable
     public Quantization? Quantization { get; }
 
     /// <summary>What each tensor stands for once it is loaded; packed weights are counted one by one.</summary>
-    public IReadOnlyList<WeightSize> Weights { get; }
+    public IReadOnlyList<WeightSize> Weights { get; private set; }
 
     /// <summary>All tensors of all files, under their published names; sizes and types are those they are read as.</summary>
     public IReadOnlyCollection<TensorInfo> Tensors { get; }
@@ -194,6 +197,59 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>What the file says about a tensor that is there.</summary>
     internal TensorInfo Info(string name) => tensors[name].Info;
+
+    /// <summary>What matrices of the language model are packed to while they are loaded; null where they stay as they are stored.</summary>
+    public Recipe? Packing => packing?.Recipe;
+
+    /// <summary>Has the matrices of the language model packed to blocks while a model is loaded. Those that are in blocks already stay as they are.</summary>
+    /// <param name="recipe">Which type each is packed to; it keeps its own where rows are no whole blocks.</param>
+    /// <exception cref="CheckpointException">The config does not describe a model of the Qwen2-VL line, or nothing in it can be packed.</exception>
+    public void PackTo(Recipe recipe)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        packing = (recipe, RecipeModel.Read(Config, hasImportance: false));
+        int packed = 0;
+        Weights =
+        [
+            .. Weights.Select(weight =>
+            {
+                if (
+                    !tensors.TryGetValue(weight.Name, out Weight? found)
+                    || PackedType(weight.Name, found.Info.Shape) is not { } type
+                )
+                {
+                    return weight;
+                }
+
+                packed++;
+                return weight with { LoadedBytes = weight.Count / type.BlockValues() * type.BlockBytes() };
+            }),
+        ];
+        if (packed == 0)
+        {
+            throw new CheckpointException(
+                Directory,
+                $"has no weights that could be packed to {recipe}: {Architecture} is not of the Qwen2-VL line, its weights are in blocks already, or their rows are no whole blocks"
+            );
+        }
+    }
+
+    /// <summary>What a matrix is packed to while it is loaded; null where it stays as it is stored.</summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="shape">Outermost dimension first; inputs are last but in experts for x @ W, where they stand before the outputs.</param>
+    internal GgmlType? PackedType(string name, params ReadOnlySpan<int> shape)
+    {
+        if (packing is not { } to || GgufNames.OfLanguageModel(name) is not { } gguf || shape.Length < 2)
+        {
+            return null;
+        }
+
+        bool inBlocks =
+            tensors.TryGetValue(name, out Weight? weight) && (weight.File as GgufWeight)?.Blocks?.Format() is not null;
+        int inputs = shape.Length == 3 ? shape[1] : shape[^1];
+        GgmlType type = to.Recipe.Text(gguf, [shape[0], inputs], to.Model, out _);
+        return !inBlocks && type.Format() is { } format && format.BlockColumns() > 1 ? type : null;
+    }
 
     /// <summary>Says that a tensor is left out on purpose; nothing happens when it is not there.</summary>
     /// <param name="name">The tensor's name in the file.</param>

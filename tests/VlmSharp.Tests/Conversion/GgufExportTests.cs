@@ -205,6 +205,41 @@ public sealed class GgufExportTests
         Assert.Contains("blk.0.attn_q.weight [48, 48] is F16: its rows are no whole blocks of Q4_0", report.Notes);
     }
 
+    [Theory]
+    [InlineData("qwen2-vl-tied-bf16")]
+    [InlineData("qwen3-vl-tied-bf16")]
+    [InlineData("qwen3-vl-moe")]
+    public void Weights_packed_while_they_are_loaded_take_what_the_files_would(string name)
+    {
+        string source = Goldens.Local($"{name}/checkpoint");
+        using TemporaryDirectory directory = new();
+        using Checkpoint written = Checkpoint.Open(Convert(source, directory["model.gguf"], "q8_0").LanguageModel);
+        using Checkpoint packed = Checkpoint.Open(source);
+        long before = packed.Weights.Sum(weight => weight.LoadedBytes);
+        packed.PackTo(Recipe.Find("q8_0")!);
+        Assert.True(packed.Weights.Sum(weight => weight.LoadedBytes) < before);
+        using WorkerPool pool = new(2);
+        using IVisionLanguageModel expected = ModelRegistry.Load(written, pool);
+        using IVisionLanguageModel model = ModelRegistry.Load(packed, pool);
+        using Checkpoint experts = Checkpoint.Open(Goldens.Local("qwen3-vl-moe/checkpoint"));
+        Assert.Null(experts.PackedType("model.language_model.layers.0.mlp.experts.down_proj", 4, 32, 32));
+        experts.PackTo(Recipe.Find("q4_0")!);
+        Assert.Equal(
+            GgmlType.Q4_0,
+            experts.PackedType("model.language_model.layers.9.mlp.experts.down_proj", 4, 32, 48)
+        );
+        Assert.Null(experts.PackedType("model.language_model.layers.0.mlp.experts.down_proj", 4, 40, 64));
+        Assert.Null(experts.PackedType("model.visual.blocks.0.attn.qkv.weight", 96, 32));
+        Assert.Null(experts.PackedType("model.language_model.layers.0.mlp.gate.weight", 4, 32));
+        Assert.Null(experts.PackedType("model.language_model.norm.weight", 32));
+        // Rows of 48 and 72 are no whole blocks.
+        using Checkpoint narrow = Checkpoint.Open(Tiny);
+        foreach (Checkpoint refused in (Checkpoint[])[narrow, written])
+        {
+            Assert.Contains("has no weights that could be packed", Message(() => refused.PackTo(Recipe.Find("q8_0")!)));
+        }
+    }
+
     [Fact]
     public void A_pair_of_GGUF_files_is_packed_with_all_its_keys()
     {

@@ -114,6 +114,29 @@ sealed class GgufNames
     /// <param name="published">Its name behind the model's own, such as <c>layers.3.self_attn.q_proj.weight</c>.</param>
     public static string? OfDecoder(string published) => Inverse(published, Decoder);
 
+    /// <summary>The GGUF name of the tensor that holds a weight of the language model, under whose type it is stored; null where it is none of it.</summary>
+    /// <param name="published">The whole name; those of experts stand for the tensor of all of them.</param>
+    public static string? OfLanguageModel(string published)
+    {
+        if (published == "lm_head.weight")
+        {
+            return "output.weight";
+        }
+
+        const string experts = ".mlp.experts.";
+        int at = published.IndexOf(experts, StringComparison.Ordinal);
+        if (at >= 0)
+        {
+            string part = published[(at + experts.Length)..].Contains("down") ? "down" : "gate";
+            return $"blk.{Layer(published)}.ffn_{part}_exps.weight";
+        }
+
+        string[] prefixes = ["model.language_model.", "model."];
+        return Array.Find(prefixes, prefix => published.StartsWith(prefix, StringComparison.Ordinal)) is { } found
+            ? OfDecoder(published[found.Length..])
+            : null;
+    }
+
     /// <summary>The GGUF name of a weight of the tower; null where it has none.</summary>
     /// <param name="family">What the model is.</param>
     /// <param name="published">Its name behind the tower's own, such as <c>blocks.3.attn.proj.weight</c>.</param>

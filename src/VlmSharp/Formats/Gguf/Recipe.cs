@@ -7,7 +7,22 @@ namespace VlmSharp.Formats.Gguf;
 /// <param name="HeadsPerKey">Query heads that share a key head.</param>
 /// <param name="TiedHead">Whether the embedding is the output matrix too.</param>
 /// <param name="HasImportance">Whether the importance of columns is known.</param>
-public sealed record RecipeModel(int Layers, int HeadsPerKey, bool TiedHead, bool HasImportance);
+public sealed record RecipeModel(int Layers, int HeadsPerKey, bool TiedHead, bool HasImportance)
+{
+    /// <summary>Reads it from <c>config.json</c>.</summary>
+    /// <exception cref="CheckpointException">A field is missing or out of range.</exception>
+    internal static RecipeModel Read(JsonObjectReader config, bool hasImportance)
+    {
+        JsonObjectReader text = config.OptionalObject("text_config") ?? config;
+        int heads = text.Int("num_attention_heads", 1, 1024);
+        return new RecipeModel(
+            text.Int("num_hidden_layers", 1, 1024),
+            heads / text.Int("num_key_value_heads", 1, heads, heads),
+            (config.Has("tie_word_embeddings") ? config : text).Bool("tie_word_embeddings", false),
+            hasImportance
+        );
+    }
+}
 
 /// <summary>A named mixture of types, as GGUF files are published: which tensor is packed to which type.</summary>
 /// <remarks>

@@ -20,6 +20,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     const long ReleaseAfter = 16 << 20;
 
     readonly long total = checkpoint.Tensors.Sum(t => t.Count);
+    readonly RowEncoder encoder = new(pool);
     float[] decoded = [];
     long done;
     long released;
@@ -79,7 +80,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     /// <summary>A table or matrix <c>[rows, columns]</c>, whose shape in the file may have more axes behind the first.</summary>
     public PackedMatrix Matrix(string name, params ReadOnlySpan<int> shape)
     {
-        Part part = new(name, shape[0], checkpoint.Get(name, shape), null);
+        Part part = new(name, shape[0], checkpoint.Get(name, shape), null, checkpoint.PackedType(name, shape));
         int columns = 1;
         foreach (int extent in shape[1..])
         {
@@ -200,13 +201,20 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     {
         CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
         int step = Tensors.Experts.Stacked(outputs);
-        PackedMatrix packed = new(checked(count * step), inputs, tensor.Type);
+        GgmlType? type = checkpoint.PackedType(name, count, inputs, outputs);
+        PackedMatrix packed = new(checked(count * step), inputs, type?.Format() ?? tensor.Type.Format());
         for (int i = 0; i < count; i++)
         {
+            if (type is { } blocks)
+            {
+                Pack(packed, i * step, name, new ExpertRows(tensor.Rows(i, 1), 0, outputs), blocks);
+                continue;
+            }
+
             packed.PackTransposed(i * step, outputs, tensor.Rows(i, 1).Bytes, tensor.Type, pool);
+            Count(tensor.Count / count);
         }
 
-        Count(tensor.Count);
         return packed;
     }
 
@@ -239,10 +247,12 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     // A matrix [outputs, inputs] as the file has it: its values, or rows that have to be decoded.
     Part Find(string name, int outputs, int inputs, bool bias)
     {
+        string weight = $"{name}.weight";
+        GgmlType? packed = checkpoint.PackedType(weight, outputs, inputs);
         IRowSource? quantised = QuantizedLayer.Open(checkpoint, name, outputs, inputs);
         if (quantised is null)
         {
-            return new Part(name, outputs, checkpoint.Get($"{name}.weight", outputs, inputs), null);
+            return new Part(name, outputs, checkpoint.Get(weight, outputs, inputs), null, packed);
         }
 
         // Some tools write one for every layer.
@@ -261,7 +271,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
             checkpoint.Ignore(superfluous, "zeros, where the architecture has no bias");
         }
 
-        return new Part(name, outputs, default, quantised);
+        return new Part(name, outputs, default, quantised, packed);
     }
 
     static int Outputs(ReadOnlySpan<Part> parts)
@@ -277,7 +287,11 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
 
     void Pack(PackedMatrix packed, int firstRow, Part part)
     {
-        if (part.Decoded is { } rows)
+        if (part.Packed is { } type)
+        {
+            Pack(packed, firstRow, part.Name, part.Decoded ?? new TensorRows(part.Stored), type);
+        }
+        else if (part.Decoded is { } rows)
         {
             Pack(packed, firstRow, rows);
         }
@@ -305,6 +319,19 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
 
             Count(piece.Count);
         }
+    }
+
+    void Pack(PackedMatrix packed, int firstRow, string name, IRowSource source, GgmlType type)
+    {
+        encoder.Encode(
+            name,
+            source,
+            source.Columns,
+            type,
+            importance: [],
+            (row, count, blocks) => packed.PackBlocks(firstRow + row, count, blocks, pool)
+        );
+        Count(source.StoredCount);
     }
 
     void Pack(PackedMatrix packed, int firstRow, IRowSource source)
@@ -339,11 +366,18 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         }
     }
 
-    readonly record struct Part(string Name, int Outputs, CheckpointTensor Stored, IRowSource? Decoded)
+    readonly record struct Part(
+        string Name,
+        int Outputs,
+        CheckpointTensor Stored,
+        IRowSource? Decoded,
+        GgmlType? Packed
+    )
     {
-        /// <summary>The format that keeps its values: blocks as they are, as far as the kernels read them.</summary>
+        /// <summary>What the user asked for, else the format that keeps its values: blocks as they are, as far as the kernels read them.</summary>
         public WeightFormat Format =>
-            Decoded is not null ? WeightFormat.F32 : Stored.Blocks?.Format() ?? Stored.Type.Format();
+            Packed?.Format()
+            ?? (Decoded is not null ? WeightFormat.F32 : Stored.Blocks?.Format() ?? Stored.Type.Format());
     }
 
     float[] Floats(string name, int width)

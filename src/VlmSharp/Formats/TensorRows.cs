@@ -1,9 +1,8 @@
-using VlmSharp.Formats;
 using VlmSharp.Formats.Gguf;
 using VlmSharp.Kernels;
 using VlmSharp.Kernels.Quantized;
 
-namespace VlmSharp.Conversion;
+namespace VlmSharp.Formats;
 
 /// <summary>The rows of a tensor of a checkpoint; those of a vector are one row.</summary>
 sealed class TensorRows(CheckpointTensor tensor) : IRowSource
