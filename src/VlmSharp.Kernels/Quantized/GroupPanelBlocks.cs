@@ -84,11 +84,7 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
             }
 
             Square.Widen(block + ScalesAt, squares + Square.ScalesAt);
-            float* zeros = (float*)(squares + Square.SecondAt);
-            for (int row = 0; row < PanelRows; row++)
-            {
-                zeros[row] = block[ZerosAt + row];
-            }
+            Square.WidenBytes(block + ZerosAt, squares + Square.SecondAt);
         }
     }
 

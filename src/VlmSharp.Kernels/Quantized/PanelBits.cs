@@ -97,18 +97,24 @@ internal static unsafe class FifthBits
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Expand(byte* bits, byte* codes)
     {
-        Vector256<byte> mask = Vector256.Create((byte)16);
         for (int i = 0; i < Bytes; i += Vector256<byte>.Count)
         {
             // Bits that cross into a neighbour are masked off.
+            byte* to = codes + i;
             Vector256<ushort> all = Vector256.Load(bits + i).AsUInt16();
-            for (int quad = 0; quad < Square.Quads; quad++)
-            {
-                byte* to = codes + (quad * Square.QuadBytes) + i;
-                Vector256<byte> bit = (quad < 4 ? all << (4 - quad) : all >> (quad - 4)).AsByte() & mask;
-                (Vector256.Load(to) | bit).Store(to);
-            }
+            Add(all << 4, to);
+            Add(all << 3, to + Square.QuadBytes);
+            Add(all << 2, to + (2 * Square.QuadBytes));
+            Add(all << 1, to + (3 * Square.QuadBytes));
+            Add(all, to + (4 * Square.QuadBytes));
+            Add(all >> 1, to + (5 * Square.QuadBytes));
+            Add(all >> 2, to + (6 * Square.QuadBytes));
+            Add(all >> 3, to + (7 * Square.QuadBytes));
         }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static void Add(Vector256<ushort> bits, byte* to) =>
+            (Vector256.Load(to) | (bits.AsByte() & Vector256.Create((byte)16))).Store(to);
     }
 
     public static void WriteConstants(DotWriter code) => code.Constant("fifth", 0x1010_1010);
@@ -152,18 +158,20 @@ internal static unsafe class UpperPairs
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Expand(byte* bits, byte* codes)
     {
-        Vector256<byte> mask = Vector256.Create((byte)0x30);
-        for (int i = 0; i < Square.QuadBytes; i += Vector256<byte>.Count)
+        for (int i = 0; i < Bytes; i += Vector256<byte>.Count)
         {
-            for (int quad = 0; quad < Square.Quads; quad++)
-            {
-                Vector256<ushort> all = Vector256.Load(bits + (quad / 4 * Square.QuadBytes) + i).AsUInt16();
-                byte* to = codes + (quad * Square.QuadBytes) + i;
-                int left = 4 - (quad % 4 * 2);
-                Vector256<byte> two = (left > 0 ? all << left : all >> -left).AsByte() & mask;
-                (Vector256.Load(to) | two).Store(to);
-            }
+            // Bits that cross into a neighbour are masked off.
+            byte* to = codes + (i / Square.QuadBytes * 4 * Square.QuadBytes) + (i % Square.QuadBytes);
+            Vector256<ushort> all = Vector256.Load(bits + i).AsUInt16();
+            Add(all << 4, to);
+            Add(all << 2, to + Square.QuadBytes);
+            Add(all, to + (2 * Square.QuadBytes));
+            Add(all >> 2, to + (3 * Square.QuadBytes));
         }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static void Add(Vector256<ushort> bits, byte* to) =>
+            (Vector256.Load(to) | (bits.AsByte() & Vector256.Create((byte)0x30))).Store(to);
     }
 
     /// <summary>Generates their addition to the codes of a quad and half; the constant "upper" is set.</summary>

@@ -68,6 +68,20 @@ internal static unsafe class Square
         };
     }
 
+    /// <summary>Bytes of 32 rows to f32.</summary>
+    public static void WidenBytes(byte* bytes, byte* to)
+    {
+        Vector256<byte> all = Vector256.Load(bytes);
+        Half(Vector256.WidenLower(all), (float*)to);
+        Half(Vector256.WidenUpper(all), (float*)to + 16);
+
+        static void Half(Vector256<ushort> numbers, float* to)
+        {
+            Vector256.ConvertToSingle(Vector256.WidenLower(numbers).AsInt32()).Store(to);
+            Vector256.ConvertToSingle(Vector256.WidenUpper(numbers).AsInt32()).Store(to + 8);
+        }
+    }
+
     /// <summary>f16 of 32 rows to f32.</summary>
     public static void Widen(byte* halves, byte* to)
     {
