@@ -89,7 +89,7 @@ static class InspectCommand
         Row(table, "weights", storage);
         if (checkpoint.Quantization is { } quantization)
         {
-            Row(table, "quantised", $"{quantization}; unpacked to {MemoryPlan.Size(model.WeightBytes)} when loaded");
+            Row(table, "quantised", $"{quantization}; about {MemoryPlan.Size(model.WeightBytes)} when loaded");
         }
 
         Row(table, "vision tower", $"{model.Tower.Depth} blocks, {model.Tower.Width} wide, {model.Tower.Heads} heads");

@@ -1,3 +1,5 @@
+using VlmSharp.Kernels;
+
 namespace VlmSharp.Formats;
 
 /// <summary>A matrix <c>[outputs, inputs]</c> whose file stores something else than its values: rows are decoded to f32 where they are needed.</summary>
@@ -18,4 +20,13 @@ interface IRowSource
     /// <param name="count">Number of rows.</param>
     /// <param name="destination">[count, <see cref="Columns"/>], row-major.</param>
     void Read(int first, int count, Span<float> destination);
+
+    /// <summary>The format in which a matrix holds what is stored, unchanged; <see cref="WeightFormat.F32"/> where rows have to be decoded.</summary>
+    WeightFormat Format => WeightFormat.F32;
+
+    /// <summary>Packs all rows as they are stored into a matrix of <see cref="Format"/>, where that is not <see cref="WeightFormat.F32"/>.</summary>
+    /// <param name="packed">The matrix.</param>
+    /// <param name="firstRow">Where the first row goes.</param>
+    /// <param name="pool">Threads to share the work.</param>
+    void Pack(PackedMatrix packed, int firstRow, WorkerPool pool) => throw new NotSupportedException();
 }

@@ -44,6 +44,7 @@ sealed class AwqRows : GroupedRows
             weight,
             new Groups(rows, columns, groups)
             {
+                Bits = 4,
                 Scales = ByRow(scales, groups),
                 Zeros = ByRow(zeros, groups),
                 Of = InOrder(columns, group),

@@ -57,6 +57,7 @@ sealed class GptqRows : GroupedRows
             how.Bits,
             new Groups(rows, columns, groups)
             {
+                Bits = how.Bits,
                 Scales = ByRow(scales, groups),
                 Zeros = ByRow(zeros, groups),
                 Of = groupOf,

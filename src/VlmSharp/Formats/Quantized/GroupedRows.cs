@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using VlmSharp.Kernels;
 
 namespace VlmSharp.Formats.Quantized;
 
@@ -12,7 +13,12 @@ namespace VlmSharp.Formats.Quantized;
 /// </remarks>
 abstract class GroupedRows : IRowSource
 {
+    // Rows that one thread unpacks at a time, and how often it does before they are packed.
+    const int UnpackedRows = PackedMatrix.PanelRows;
+    const int UnpackedTimes = 4;
+
     readonly Groups groups;
+    readonly int packedGroup; // columns of a group as a matrix holds it
 
     // Neighbouring inputs of one group: where each run of them ends, and the group.
     readonly (int End, int Group)[] runs;
@@ -23,6 +29,9 @@ abstract class GroupedRows : IRowSource
     /// <param name="Count">Groups of each row.</param>
     protected sealed record Groups(int Rows, int Columns, int Count)
     {
+        /// <summary>Bits of an integer.</summary>
+        public required int Bits { get; init; }
+
         /// <summary>[rows, groups]</summary>
         public required float[] Scales { get; init; }
 
@@ -49,6 +58,27 @@ abstract class GroupedRows : IRowSource
         }
 
         runs = [.. found];
+        packedGroup = PackedGroup();
+        Format = packedGroup == 0 ? WeightFormat.F32 : WeightFormats.Groups(groups.Bits, packedGroup)!.Value;
+    }
+
+    // The longest run of columns that share a group everywhere, of those a matrix knows; 0 where there is none: groups that are out of
+    // order or too short, and scales that are no f16.
+    int PackedGroup()
+    {
+        foreach (int columns in (ReadOnlySpan<int>)[128, 64, 32])
+        {
+            if (
+                WeightFormats.Groups(groups.Bits, columns) is not null
+                && Columns % columns == 0
+                && Array.TrueForAll(runs, run => run.End % columns == 0)
+            )
+            {
+                return PackedMatrix.HoldsScales(groups.Scales) ? columns : 0;
+            }
+        }
+
+        return 0;
     }
 
     /// <inheritdoc/>
@@ -59,6 +89,59 @@ abstract class GroupedRows : IRowSource
 
     /// <inheritdoc/>
     public long StoredCount => groups.StoredCount;
+
+    /// <inheritdoc/>
+    public WeightFormat Format { get; }
+
+    /// <inheritdoc/>
+    public void Pack(PackedMatrix packed, int firstRow, WorkerPool pool)
+    {
+        int across = Columns / packedGroup;
+        int rowsAtOnce = Math.Min(UnpackedRows * UnpackedTimes * pool.Threads, Rows);
+        byte[] codes = ArrayPool<byte>.Shared.Rent(checked(rowsAtOnce * Columns));
+        float[] scales = new float[rowsAtOnce * across];
+        byte[] zeros = new byte[rowsAtOnce * across];
+        for (int row = 0; row < Rows; row += rowsAtOnce)
+        {
+            int count = Math.Min(rowsAtOnce, Rows - row);
+            UnpackBody body = new(this, row, count, codes);
+            pool.Run((count + UnpackedRows - 1) / UnpackedRows, ref body);
+            for (int r = 0; r < count; r++)
+            {
+                int first = (row + r) * groups.Count;
+                int at = r * across;
+                foreach ((int end, int group) in runs)
+                {
+                    for (; at < (r * across) + (end / packedGroup); at++)
+                    {
+                        scales[at] = groups.Scales[first + group];
+                        zeros[at] = (byte)groups.Zeros[first + group];
+                    }
+                }
+            }
+
+            packed.PackGroups(
+                firstRow + row,
+                count,
+                codes.AsSpan(0, count * Columns),
+                scales.AsSpan(0, count * across),
+                zeros.AsSpan(0, count * across),
+                pool
+            );
+        }
+
+        ArrayPool<byte>.Shared.Return(codes);
+    }
+
+    readonly struct UnpackBody(GroupedRows source, int first, int count, byte[] codes) : IParallelBody
+    {
+        public void Run(int part, int worker)
+        {
+            int row = part * UnpackedRows;
+            int rows = Math.Min(UnpackedRows, count - row);
+            source.Unpack(first + row, rows, codes.AsSpan(row * source.Columns, rows * source.Columns));
+        }
+    }
 
     /// <summary>[groups, rows], as some formats have it, to [rows, groups].</summary>
     protected static float[] ByRow(ReadOnlySpan<float> byGroup, int groups)
@@ -76,7 +159,7 @@ abstract class GroupedRows : IRowSource
     /// <summary>The group of every input, where so many neighbours at a time share one.</summary>
     protected static int[] InOrder(int columns, int group) => [.. Enumerable.Range(0, columns).Select(i => i / group)];
 
-    /// <summary>Writes the integers of some rows.</summary>
+    /// <summary>Writes the integers of some rows; may be called from several threads.</summary>
     /// <param name="first">First row.</param>
     /// <param name="count">Number of rows.</param>
     /// <param name="quants">[count, <see cref="Columns"/>]</param>

@@ -80,6 +80,7 @@ sealed class PackedRows : GroupedRows
             how.Bits,
             new Groups(rows, columns, groups)
             {
+                Bits = how.Bits,
                 Scales = scales,
                 Zeros = zeros,
                 Of = groupOf,

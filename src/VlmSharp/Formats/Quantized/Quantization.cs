@@ -277,7 +277,12 @@ public sealed record Quantization
             : name.EndsWith(".weight") && tensor.Type == SafetensorsType.F8_E4M3 ? tensor.Count
             : name.EndsWith(".weight") && tensor.Type == SafetensorsType.U8 ? 2 * tensor.Count
             : 0;
-        return weights > 0 ? new WeightSize(name, weights, sizeof(float) * weights)
+        // Whether groups are in order is only seen when the layer is opened; most are.
+        int group = GroupSize < 0 ? 128 : GroupSize;
+        bool stays =
+            Format is QuantizationFormat.Awq or QuantizationFormat.Gptq or QuantizationFormat.Packed && group % 32 == 0;
+        double bytes = stays ? (Bits / 8.0) + (3.0 / Math.Min(group, 128)) : sizeof(float);
+        return weights > 0 ? new WeightSize(name, weights, (long)(bytes * weights))
             : IsPartOfWeight(name) ? new WeightSize(name, 0, 0)
             : new WeightSize(name, tensor.Count, tensor.Size);
     }

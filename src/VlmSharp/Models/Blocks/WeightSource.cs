@@ -291,9 +291,14 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         {
             Pack(packed, firstRow, part.Name, part.Decoded ?? new TensorRows(part.Stored), type);
         }
-        else if (part.Decoded is { } rows)
+        else if (part.Decoded is { } rows && packed.Storage != WeightFormat.F32)
         {
-            Pack(packed, firstRow, rows);
+            rows.Pack(packed, firstRow, pool);
+            Count(rows.StoredCount);
+        }
+        else if (part.Decoded is { } decoded)
+        {
+            Pack(packed, firstRow, decoded);
         }
         else
         {
@@ -376,8 +381,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     {
         /// <summary>What the user asked for, else the format that keeps its values: blocks as they are, as far as the kernels read them.</summary>
         public WeightFormat Format =>
-            Packed?.Format()
-            ?? (Decoded is not null ? WeightFormat.F32 : Stored.Blocks?.Format() ?? Stored.Type.Format());
+            Packed?.Format() ?? Decoded?.Format ?? Stored.Blocks?.Format() ?? Stored.Type.Format();
     }
 
     float[] Floats(string name, int width)

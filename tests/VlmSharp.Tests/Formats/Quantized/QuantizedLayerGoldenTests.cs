@@ -99,24 +99,28 @@ public sealed class QuantizedLayerGoldenTests
     }
 
     [Theory]
-    [InlineData("qwen2-vl-awq", "AWQ, 4 bit, groups of 128")]
-    [InlineData("qwen2.5-vl-awq", "AWQ, 4 bit, groups of 128")]
-    [InlineData("qwen2-vl-gptq-int4", "GPTQ version 1, 4 bit, groups of 128")]
-    [InlineData("qwen2-vl-gptq-int8", "GPTQ version 1, 8 bit, groups of 128")]
-    [InlineData("qwen3-vl-fp8", "FP8 (e4m3), blocks of 128x128")]
-    public void The_size_of_a_model_is_that_of_its_unpacked_weights(string name, string quantization)
+    [InlineData("qwen2-vl-awq", "AWQ, 4 bit, groups of 128", 4)]
+    [InlineData("qwen2.5-vl-awq", "AWQ, 4 bit, groups of 128", 4)]
+    [InlineData("qwen2-vl-gptq-int4", "GPTQ version 1, 4 bit, groups of 128", 4)]
+    [InlineData("qwen2-vl-gptq-int8", "GPTQ version 1, 8 bit, groups of 128", 8)]
+    [InlineData("qwen3-vl-fp8", "FP8 (e4m3), blocks of 128x128", 32)]
+    public void The_size_of_a_model_is_that_of_its_loaded_weights(string name, string quantization, int bits)
     {
         using Checkpoint checkpoint = Checkpoint.Open(Goldens.Shared($"golden/quant/{name}/checkpoint"));
         Assert.Equal(quantization, checkpoint.Quantization!.ToString());
-        WeightSize[] down =
-        [
-            .. checkpoint.Weights.Where(w => w.Name.Contains("layers.0.mlp.down_proj") && w.Count > 0),
-        ];
-        WeightSize[] weights = [.. down.Where(w => !w.Name.EndsWith(".bias"))];
-        long expected = 128 * (name == "qwen3-vl-fp8" ? 320 : 256);
-        Assert.Equal([(expected, 4 * expected)], weights.Select(w => (w.Count, w.LoadedBytes)));
+        WeightSize weight = checkpoint.Weights.Single(w =>
+            w.Name.Contains("layers.0.mlp.down_proj") && w.Count > 0 && !w.Name.EndsWith(".bias")
+        );
+        int inputs = name == "qwen3-vl-fp8" ? 320 : 256;
+        long groups = bits == 32 ? 0 : 128 * inputs / 128; // with a scale of 2 bytes and a zero point of one
+        Assert.Equal((128 * inputs, (128 * inputs * bits / 8) + (3 * groups)), (weight.Count, weight.LoadedBytes));
         WeightSize norm = checkpoint.Weights.Single(w => w.Name.EndsWith("layers.0.input_layernorm.weight"));
         Assert.Equal((128, 256), (norm.Count, norm.LoadedBytes));
+
+        using WorkerPool pool = new(1);
+        string layer = weight.Name[..weight.Name.LastIndexOf('.')];
+        using Linear linear = new WeightSource(checkpoint, pool).Linear(inputs, bias: false, (layer, 128));
+        Assert.Equal(weight.LoadedBytes, linear.Parts[0].Bytes);
     }
 
     static JsonObject Files(int set) =>
