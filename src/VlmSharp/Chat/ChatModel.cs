@@ -5,6 +5,7 @@ using VlmSharp.Formats.Gguf;
 using VlmSharp.Generation;
 using VlmSharp.Kernels;
 using VlmSharp.Models;
+using VlmSharp.Models.Blocks;
 using VlmSharp.Tensors;
 using VlmSharp.Text;
 using VlmSharp.Text.Templates;
@@ -23,7 +24,7 @@ public sealed class ChatModel : IDisposable
         Template = ReadTemplate(checkpoint, templateFile);
         UnloadedModel unloaded = ModelRegistry.Open(checkpoint);
         MemoryPlan.For(unloaded.Info, 1, 1, [], ops.CacheStorage).ThrowIfAbove(MemoryPlan.Available);
-        Model = unloaded.Load(ops.Pool, progress);
+        Model = unloaded.Load(new WeightSource(checkpoint, ops.Pool, progress));
         if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
         {
             throw new CheckpointException(

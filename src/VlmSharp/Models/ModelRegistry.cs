@@ -1,5 +1,6 @@
 using VlmSharp.Formats;
 using VlmSharp.Kernels;
+using VlmSharp.Models.Blocks;
 
 namespace VlmSharp.Models;
 
@@ -43,7 +44,7 @@ public static class ModelRegistry
         Checkpoint checkpoint,
         WorkerPool pool,
         IProgress<double>? progress = null
-    ) => Open(checkpoint).Load(pool, progress);
+    ) => Open(checkpoint).Load(new WeightSource(checkpoint, pool, progress));
 
     /// <summary>Sizes of a model, without loading its weights.</summary>
     /// <exception cref="CheckpointException">The architecture is unknown, or its config asks for something unsupported.</exception>

@@ -274,10 +274,7 @@ public sealed class Qwen25VL : IVisionLanguageModel
     {
         Config read = Config.Read(checkpoint.Config);
         ModelInfo info = Describe(read, checkpoint);
-        return new UnloadedModel(
-            info,
-            (pool, progress) => new Qwen25VL(read, info, checkpoint, new WeightSource(checkpoint, pool, progress))
-        );
+        return new UnloadedModel(info, weights => new Qwen25VL(read, info, checkpoint, weights));
     }
 
     static ModelInfo Describe(Config config, Checkpoint checkpoint)

@@ -286,10 +286,7 @@ public sealed class Qwen3VL : IVisionLanguageModel
     {
         Config read = Config.Read(checkpoint.Config, checkpoint.Architecture);
         ModelInfo info = Describe(read, checkpoint);
-        return new UnloadedModel(
-            info,
-            (pool, progress) => new Qwen3VL(read, info, checkpoint, new WeightSource(checkpoint, pool, progress))
-        );
+        return new UnloadedModel(info, weights => new Qwen3VL(read, info, checkpoint, weights));
     }
 
     static ModelInfo Describe(Config config, Checkpoint checkpoint)

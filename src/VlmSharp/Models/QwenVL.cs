@@ -434,10 +434,7 @@ public sealed class QwenVL : IVisionLanguageModel
     {
         Config read = Config.Read(checkpoint.Config);
         ModelInfo info = Describe(read, checkpoint);
-        return new UnloadedModel(
-            info,
-            (pool, progress) => new QwenVL(read, info, checkpoint, new WeightSource(checkpoint, pool, progress))
-        );
+        return new UnloadedModel(info, weights => new QwenVL(read, info, checkpoint, weights));
     }
 
     static ModelInfo Describe(Config config, Checkpoint checkpoint)

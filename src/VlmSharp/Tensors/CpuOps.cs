@@ -251,6 +251,17 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
         AttentionShape shape,
         ReadOnlySpan<int> queryLengths,
         ReadOnlySpan<int> keyLengths
+    ) => PackedAttention(q, k, v, shape, queryLengths, keyLengths, causal: false);
+
+    /// <summary><see cref="CrossAttention"/>, or with <paramref name="causal"/> attention of sequences of which nothing is cached.</summary>
+    internal Tensor PackedAttention(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        AttentionShape shape,
+        ReadOnlySpan<int> queryLengths,
+        ReadOnlySpan<int> keyLengths,
+        bool causal
     )
     {
         CheckLengths(q, k, queryLengths, keyLengths);
@@ -275,7 +286,7 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
         Arena.Mark mark = Mark;
         KvLayout layout = shape.Layout(Kernels.Attention.FastestStorage(MayRound));
         Tensor store = Allocate(pageCount, layout.PageBytes / sizeof(float));
-        Attend(q, k, v, shape, layout, MemoryMarshal.AsBytes(store.Data), packed, causal: false, y);
+        Attend(q, k, v, shape, layout, MemoryMarshal.AsBytes(store.Data), packed, causal, y);
         arena.Release(mark);
         return y;
     }

@@ -10,6 +10,8 @@ public sealed class Vector(string name, float[] values)
 
     /// <summary>The weights, widened to f32.</summary>
     public ReadOnlySpan<float> Values => values;
+
+    internal float[] Array => values;
 }
 
 /// <summary>An affine map <c>y = W x + b</c> that hides how W is stored.</summary>
@@ -51,6 +53,8 @@ public sealed class Linear : IDisposable
     /// <summary>b: [outputs], or empty.</summary>
     public ReadOnlySpan<float> Bias => bias;
 
+    internal float[] BiasArray => bias;
+
     /// <summary>Width of x.</summary>
     public int Inputs { get; }
 
@@ -89,6 +93,8 @@ public sealed class LookupTable(string name, float[] values, int width)
 
     /// <summary>[rows, width], widened to f32.</summary>
     public ReadOnlySpan<float> Values => values;
+
+    internal float[] Array => values;
 
     /// <summary>Numbers in a row.</summary>
     public int Width { get; } = width;
@@ -140,6 +146,10 @@ public sealed class Experts : IDisposable
 
     /// <summary>Down projection of an expert: [hidden, width].</summary>
     public PackedMatrix Down(int expert) => downs[expert];
+
+    internal PackedMatrix GateUpStack => gateUp;
+
+    internal PackedMatrix DownStack => down;
 
     /// <summary>Rows that a matrix takes in a stack: up to the next whole panel.</summary>
     public static int Stacked(int rows) =>

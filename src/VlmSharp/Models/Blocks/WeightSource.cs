@@ -8,7 +8,16 @@ using VlmSharp.Tensors;
 namespace VlmSharp.Models.Blocks;
 
 /// <summary>Takes weights out of a checkpoint, checked against the shapes the config implies, and packs them.</summary>
-public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null)
+/// <param name="checkpoint">The weights.</param>
+/// <param name="pool">Threads to pack with.</param>
+/// <param name="progress">Told the share of bytes done, 0 to 1.</param>
+/// <param name="listener">Told where values go. With it matrices are stored as f32: it is going to change them.</param>
+public sealed class WeightSource(
+    Checkpoint checkpoint,
+    WorkerPool pool,
+    IProgress<double>? progress = null,
+    IWeightListener? listener = null
+)
 {
     // Rows that one thread decodes at a time, and how often it does before they are packed: while they are in its cache.
     const int DecodedRows = PackedMatrix.PanelRows;
@@ -27,7 +36,12 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
 
     /// <summary>A vector of weights.</summary>
     /// <exception cref="CheckpointException">It is missing or of another shape.</exception>
-    public Vector Vector(string name, int width) => new(name, Floats(name, width));
+    public Vector Vector(string name, int width)
+    {
+        float[] values = new float[width];
+        Read(name, values, 0, width);
+        return new Vector(name, values);
+    }
 
     /// <summary>A linear map made of one or several tensors <c>[outputs, inputs]</c> with the same input, stacked in their order.</summary>
     /// <remarks>
@@ -53,22 +67,23 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         {
             // Neighbours that are stored alike make one matrix.
             end = first + 1;
-            while (end < found.Length && found[end].Format == found[first].Format)
+            WeightFormat format = Format(found[first]);
+            while (end < found.Length && Format(found[end]) == format)
             {
                 end++;
             }
 
             ReadOnlySpan<Part> alike = found.AsSpan(first, end - first);
-            PackedMatrix matrix = new(Outputs(alike), inputs, found[first].Format);
+            PackedMatrix matrix = new(Outputs(alike), inputs, format);
             packed.Add(matrix);
             int row = 0;
             foreach (Part part in alike)
             {
-                Pack(matrix, row, part);
+                Pack(matrix, (0, matrix.Rows), row, part);
                 row += part.Outputs;
                 if (bias)
                 {
-                    Floats($"{part.Name}.bias", part.Outputs).CopyTo(biases.AsSpan(biasRow));
+                    Read($"{part.Name}.bias", biases, biasRow, part.Outputs);
                     biasRow += part.Outputs;
                 }
             }
@@ -87,8 +102,8 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
             columns = checked(columns * extent);
         }
 
-        PackedMatrix packed = new(shape[0], columns, part.Format);
-        Pack(packed, 0, part);
+        PackedMatrix packed = new(shape[0], columns, Format(part));
+        Pack(packed, (0, shape[0]), 0, part);
         return packed;
     }
 
@@ -144,6 +159,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         CheckpointTensor tensor = checkpoint.Get(name, rows, width);
         float[] values = tensor.ToArray();
         Count(tensor.Count);
+        listener?.Placed(values, 0, tensor);
         return values;
     }
 
@@ -151,8 +167,17 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     /// <param name="name">Name without <c>.weight</c> and <c>.bias</c>.</param>
     /// <param name="bias">Whether it has a bias.</param>
     /// <param name="shape">[outputs, channels, ...]</param>
-    public Linear Convolution(string name, bool bias, params ReadOnlySpan<int> shape) =>
-        new($"{name}.weight", Matrix($"{name}.weight", shape), bias ? Floats($"{name}.bias", shape[0]) : []);
+    public Linear Convolution(string name, bool bias, params ReadOnlySpan<int> shape)
+    {
+        PackedMatrix matrix = Matrix($"{name}.weight", shape);
+        float[] biases = bias ? new float[shape[0]] : [];
+        if (bias)
+        {
+            Read($"{name}.bias", biases, 0, biases.Length);
+        }
+
+        return new Linear($"{name}.weight", matrix, biases);
+    }
 
     /// <summary>A table <c>[rows, width]</c> to look rows up in.</summary>
     public LookupTable Lookup(string name, int rows, int width) => new(name, Table(name, rows, width), width);
@@ -201,8 +226,9 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
     {
         CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
         int step = Tensors.Experts.Stacked(outputs);
-        GgmlType? type = checkpoint.PackedType(name, count, inputs, outputs);
-        PackedMatrix packed = new(checked(count * step), inputs, type?.Format() ?? tensor.Type.Format());
+        GgmlType? type = listener is null ? checkpoint.PackedType(name, count, inputs, outputs) : null;
+        WeightFormat format = listener is null ? type?.Format() ?? tensor.Type.Format() : WeightFormat.F32;
+        PackedMatrix packed = new(checked(count * step), inputs, format);
         for (int i = 0; i < count; i++)
         {
             if (type is { } blocks)
@@ -212,6 +238,7 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
             }
 
             packed.PackTransposed(i * step, outputs, tensor.Rows(i, 1).Bytes, tensor.Type, pool);
+            listener?.Placed(new WeightPlace(packed, i * step, outputs, i * step, outputs, tensor, i));
             Count(tensor.Count / count);
         }
 
@@ -227,16 +254,17 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
                 .Range(0, count)
                 .SelectMany(i => parts.Select(p => Find($"{name}.{i}.{p.Name}", p.Outputs, inputs, bias: false))),
         ];
-        int step = Tensors.Experts.Stacked(parts.Sum(p => p.Outputs));
-        WeightFormat format = found[0].Format;
-        bool alike = Array.TrueForAll(found, part => part.Format == format);
+        int outputs = parts.Sum(p => p.Outputs);
+        int step = Tensors.Experts.Stacked(outputs);
+        WeightFormat format = Format(found[0]);
+        bool alike = Array.TrueForAll(found, part => Format(part) == format);
         PackedMatrix packed = new(checked(count * step), inputs, alike ? format : WeightFormat.F32);
         for (int i = 0; i < count; i++)
         {
             int row = i * step;
             foreach (Part part in found.AsSpan(i * parts.Length, parts.Length))
             {
-                Pack(packed, row, part);
+                Pack(packed, (i * step, outputs), row, part);
                 row += part.Outputs;
             }
         }
@@ -285,9 +313,19 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         return outputs;
     }
 
-    void Pack(PackedMatrix packed, int firstRow, Part part)
+    // What the user asked for, else the format that keeps its values: blocks as they are, as far as the kernels read them.
+    WeightFormat Format(Part part) =>
+        listener is not null
+            ? WeightFormat.F32
+            : part.Packed?.Format()
+                ?? part.Decoded?.Format
+                ?? part.Stored.Blocks?.Format()
+                ?? part.Stored.Type.Format();
+
+    // product: first row and rows of the map it becomes a part of
+    void Pack(PackedMatrix packed, (int First, int Rows) product, int firstRow, Part part)
     {
-        if (part.Packed is { } type)
+        if (part.Packed is { } type && listener is null)
         {
             Pack(packed, firstRow, part.Name, part.Decoded ?? new TensorRows(part.Stored), type);
         }
@@ -302,11 +340,11 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         }
         else
         {
-            Pack(packed, firstRow, part.Stored);
+            Pack(packed, product, firstRow, part.Stored);
         }
     }
 
-    void Pack(PackedMatrix packed, int firstRow, CheckpointTensor tensor)
+    void Pack(PackedMatrix packed, (int First, int Rows) product, int firstRow, CheckpointTensor tensor)
     {
         int rows = tensor.Shape[0];
         int rowsAtOnce = (int)Math.Max(32, PieceBytes / (Math.Max(packed.Columns, 1) * sizeof(float)) / 32 * 32);
@@ -324,6 +362,8 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
 
             Count(piece.Count);
         }
+
+        listener?.Placed(new WeightPlace(packed, product.First, product.Rows, firstRow, rows, tensor));
     }
 
     void Pack(PackedMatrix packed, int firstRow, string name, IRowSource source, GgmlType type)
@@ -377,20 +417,14 @@ public sealed class WeightSource(Checkpoint checkpoint, WorkerPool pool, IProgre
         CheckpointTensor Stored,
         IRowSource? Decoded,
         GgmlType? Packed
-    )
-    {
-        /// <summary>What the user asked for, else the format that keeps its values: blocks as they are, as far as the kernels read them.</summary>
-        public WeightFormat Format =>
-            Packed?.Format() ?? Decoded?.Format ?? Stored.Blocks?.Format() ?? Stored.Type.Format();
-    }
+    );
 
-    float[] Floats(string name, int width)
+    void Read(string name, float[] values, int first, int count)
     {
-        CheckpointTensor tensor = checkpoint.Get(name, width);
-        float[] values = new float[width];
-        tensor.CopyTo(values);
+        CheckpointTensor tensor = checkpoint.Get(name, count);
+        tensor.CopyTo(values.AsSpan(first, count));
+        listener?.Placed(values, first, tensor);
         Count(tensor.Count);
-        return values;
     }
 
     /// <summary>Frees the weights of several maps.</summary>
