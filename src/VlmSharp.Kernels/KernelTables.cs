@@ -24,6 +24,13 @@ public static class KernelTables
             GeluTanh.Variants,
             Add.Variants,
             WeightedRows.Variants,
+            MatMul.TransposedVariants,
+            TileProduct.Variants,
+            QuickGeluBackward.Variants,
+            GeluBackward.Variants,
+            GeluTanhBackward.Variants,
+            SwiGluBackward.Variants,
+            CrossEntropy.Variants,
             Imaging.HorizontalPass.Variants,
             Imaging.VerticalPass.Variants,
         ];

@@ -139,6 +139,7 @@ public static unsafe partial class MatMul
         public required float* X;
         public required nint XStride;
         public required Steps Steps;
+        public bool Transposed; // x is [columns, rows], each step one column
         public required byte* Panels;
         public required nint PanelBytes;
         public required int PanelCount;
@@ -155,6 +156,8 @@ public static unsafe partial class MatMul
         int rowParts;
         float* packed; // [tiles of the round][steps, TileRows]
         nint packedTile; // elements from one tile to the next
+        float* restRows; // rows that fill no tile: in x, or where they were turned to
+        nint restStride;
 
         public void Run(int totalRows)
         {
@@ -165,10 +168,13 @@ public static unsafe partial class MatMul
             long tilesPerRound = Math.Max(PackedBytes / sizeof(float) / packedTile, 1);
             int rowsPerRound = (int)Math.Min(tilesPerRound * tileRows, totalRows);
             AlignedBuffer? buffer = null;
-            if (totalRows >= tileRows)
+            if (totalRows >= tileRows || Transposed)
             {
-                buffer = Pool.Rent(rowsPerRound / tileRows * packedTile * sizeof(float));
+                long tiles = rowsPerRound / tileRows * packedTile;
+                long turned = Transposed ? (long)Math.Min(rowsPerRound, tileRows) * Steps.Count : 0;
+                buffer = Pool.Rent((tiles + turned) * sizeof(float));
                 packed = (float*)buffer.Pointer;
+                restRows = packed + tiles;
             }
 
             try
@@ -176,7 +182,7 @@ public static unsafe partial class MatMul
                 for (int done = 0; done < totalRows; done += rowsPerRound)
                 {
                     RunRound(Math.Min(rowsPerRound, totalRows - done));
-                    X += rowsPerRound * XStride;
+                    X += Transposed ? rowsPerRound : rowsPerRound * XStride;
                     Y += rowsPerRound * YStride;
                 }
             }
@@ -195,8 +201,29 @@ public static unsafe partial class MatMul
             int tiles = rows / tileRows;
             if (tiles > 0)
             {
-                var pack = new PackTiles<TKernels>(Kernels, X, XStride, Steps.Count * Steps.Words, packed, packedTile);
+                var pack = new PackTiles<TKernels>(
+                    Kernels,
+                    X,
+                    XStride,
+                    Transposed,
+                    Steps.Count * Steps.Words,
+                    packed,
+                    packedTile
+                );
                 Pool.Run(tiles, ref pack);
+            }
+
+            int whole = tiles * tileRows;
+            if (Transposed)
+            {
+                restStride = Steps.Count;
+                var turn = new TurnRows(X + whole, XStride, Steps.Count, restRows, rows - whole);
+                Pool.Run((Steps.Count + TurnRows.ColumnsPerPart - 1) / TurnRows.ColumnsPerPart, ref turn);
+            }
+            else
+            {
+                restRows = X + (whole * XStride);
+                restStride = XStride;
             }
 
             rowParts = (rows + RowsPerPart - 1) / RowsPerPart;
@@ -233,7 +260,8 @@ public static unsafe partial class MatMul
                 int depth = Math.Min(depthBlock, Steps.Count - step);
                 byte* block = Panels + firstPanel * PanelBytes + step * Steps.PanelBytes;
                 nint word = (nint)step * Steps.Words;
-                float* restX = X + (firstRow + tileRowCount) * XStride + word;
+                // Parts but the last have whole tiles only, or no part has any.
+                float* restX = restRows + (firstRow + tileRowCount - (rows / tileRows * tileRows)) * restStride + word;
                 float* restSums = sums + tileRowCount * sumsStride;
                 for (int p = 0; p < panelCount && (tileRowCount > 0 || unpack); p++)
                 {
@@ -252,13 +280,13 @@ public static unsafe partial class MatMul
 
                     if (rest > 0 && !sideBySide)
                     {
-                        Kernels.Rows(restX, XStride, rest, panel, 0, 1, depth, restSums + p * PanelRows, sumsStride);
+                        Kernels.Rows(restX, restStride, rest, panel, 0, 1, depth, restSums + p * PanelRows, sumsStride);
                     }
                 }
 
                 if (sideBySide)
                 {
-                    Kernels.Rows(restX, XStride, rest, block, PanelBytes, panelCount, depth, restSums, sumsStride);
+                    Kernels.Rows(restX, restStride, rest, block, PanelBytes, panelCount, depth, restSums, sumsStride);
                 }
             }
 
@@ -276,14 +304,36 @@ public static unsafe partial class MatMul
         TKernels kernels,
         float* x,
         nint stride,
+        bool transposed,
         int words,
         float* packed,
         nint packedTile
     ) : IParallelBody
         where TKernels : struct, IPanelKernels
     {
-        public void Run(int part, int worker) =>
-            kernels.Pack(x + part * kernels.TileRows * stride, stride, words, packed + part * packedTile);
+        public void Run(int part, int worker)
+        {
+            float* to = packed + part * packedTile;
+            if (transposed)
+            {
+                Copy(x + part * kernels.TileRows, to);
+            }
+            else
+            {
+                kernels.Pack(x + part * kernels.TileRows * stride, stride, words, to);
+            }
+        }
+
+        // A column of a tile already stands side by side.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        void Copy(float* from, float* to)
+        {
+            int rows = kernels.TileRows;
+            for (int column = 0; column < words; column++, from += stride, to += rows)
+            {
+                Unsafe.CopyBlockUnaligned(to, from, (uint)rows * sizeof(float));
+            }
+        }
     }
 
     // y = sums (+ bias) (+ y), in this order
