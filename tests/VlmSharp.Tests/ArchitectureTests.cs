@@ -13,7 +13,8 @@ public sealed partial class ArchitectureTests
         ["VlmSharp.Kernels"] = [],
         ["VlmSharp.Media"] = [],
         ["VlmSharp"] = ["VlmSharp.Kernels", "VlmSharp.Media"],
-        ["VlmSharp.Cli"] = ["VlmSharp"],
+        ["VlmSharp.Training"] = ["VlmSharp"],
+        ["VlmSharp.Cli"] = ["VlmSharp", "VlmSharp.Training"],
     };
 
     // Each folder may name those of earlier rows and of its own.
