@@ -74,6 +74,26 @@ public sealed partial class TapeOps : Ops, IDisposable
         cpu.Reset();
     }
 
+    /// <summary>Numbers whose gradient is wanted, beside those of parameters.</summary>
+    /// <param name="rows">Rows.</param>
+    /// <param name="values">[rows, width]</param>
+    public Tensor Variable(int rows, ReadOnlySpan<float> values)
+    {
+        Tensor tensor = cpu.Allocate(rows, values.Length / rows);
+        values.CopyTo(tensor.Data);
+        Region region = Add(tensor);
+        region.Needs = true;
+        region.Saved = true;
+        return tensor;
+    }
+
+    /// <summary>After a backward pass the gradient of a <see cref="Variable"/>: [rows, width].</summary>
+    public float[] Gradient(Tensor variable)
+    {
+        View view = Find(variable);
+        return view.Region.HasGradient ? view.Gradient.ToArray() : new float[variable.Rows * variable.Width];
+    }
+
     /// <summary>Adds to the gradient of a result: where a loss begins.</summary>
     /// <param name="x">A result that is still there.</param>
     /// <param name="gradient">[rows, width] of it.</param>
