@@ -43,10 +43,15 @@ public sealed class Optimizer(ParameterSet parameters, OptimizerSettings setting
 
     /// <summary>Changes every trained parameter by its gradient and hands the new values to the forward pass. Gradients are left as they are.</summary>
     /// <param name="rate">The learning rate of a parameter in this update; 0 still moves the moments.</param>
-    /// <returns>The norm of the gradients before they were clipped.</returns>
+    /// <returns>The norm of the gradients before they were clipped. Where it is no finite number nothing is changed: one bad batch ruins no model.</returns>
     public double Update(Func<Parameter, double> rate)
     {
         double norm = GradientNorm();
+        if (!double.IsFinite(norm))
+        {
+            return norm;
+        }
+
         Updates++;
         // As torch.nn.utils.clip_grad_norm_ has it.
         double scale = Math.Min(1, settings.MaxNorm / (norm + 1e-6));

@@ -69,8 +69,14 @@ public sealed class Trainer : IDisposable
     /// <param name="batch">Whole sequences.</param>
     /// <param name="scale">Factor of each label's cross-entropy: 1 / labels of all micro-batches of the update.</param>
     /// <param name="balanceScale">Factor of the routers' balance beside <see cref="BalanceFactor"/>: 1 / micro-batches.</param>
+    /// <returns>What it adds to the loss; nothing, without a pass, where no sample has a label.</returns>
     public BatchLoss Accumulate(IReadOnlyList<Sample> batch, double scale, double balanceScale = 1)
     {
+        if (batch.All(sample => sample.LabelCount == 0))
+        {
+            return default;
+        }
+
         (Tensor logits, int[] labels) = Forward(batch, learntOnly: true);
         double loss = tape.CrossEntropy(logits, labels, scale);
         double balance = BalanceFactor > 0 ? Balance(balanceScale) : 0;

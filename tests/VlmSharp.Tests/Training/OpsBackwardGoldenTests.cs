@@ -50,7 +50,7 @@ public sealed class OpsBackwardGoldenTests
     [Theory, MemberData(nameof(Cases))]
     public void Results_and_gradients_are_the_reference_s(string name)
     {
-        string directory = Goldens.Shared("golden/ops-backward");
+        string directory = Goldens.Local("ops-backward");
         using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(directory, "index.json")));
         JsonElement op = index.RootElement.GetProperty("ops").GetProperty(name);
         using SafetensorsFile file = SafetensorsFile.Open(Path.Combine(directory, op.GetProperty("file").GetString()!));
