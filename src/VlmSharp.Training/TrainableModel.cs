@@ -29,10 +29,8 @@ public sealed class TrainableModel : IDisposable
     public static TrainableModel Load(Checkpoint checkpoint, WorkerPool pool, IProgress<double>? progress = null)
     {
         ParameterSet parameters = new();
-        IVisionLanguageModel model = ModelRegistry.Load(
-            checkpoint,
-            new WeightSource(checkpoint, pool, progress, parameters)
-        );
+        WeightSource weights = new(checkpoint, pool, progress, parameters);
+        IVisionLanguageModel model = ModelRegistry.Open(checkpoint).Load(weights);
         string[] left =
         [
             .. checkpoint

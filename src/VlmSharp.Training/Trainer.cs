@@ -50,7 +50,7 @@ public sealed class Trainer : IDisposable
     {
         this.model = model;
         tape = new TapeOps(model.Parameters, pool);
-        none = new KvCache(0, model.Model.Info.Attention.Layout, 0);
+        none = new KvCache(0, model.Model.Info.Attention.Layout(KvStorage.F32), 0);
     }
 
     /// <summary>Computes the blocks of the vision tower twice instead of keeping what is in them. The gradients have the same bits.</summary>

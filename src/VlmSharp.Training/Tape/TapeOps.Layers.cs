@@ -111,7 +111,7 @@ public sealed partial class TapeOps
     public override Tensor Linear(Tensor x, Linear layer)
     {
         View input = Find(x);
-        TrainedMatrix matrix = parameters.Find(layer.Weight, layer.Name);
+        TrainedMatrix matrix = parameters.Find(layer.Parts[0], layer.Name);
         return Record(
             NeedsGradient(input, layer, matrix),
             () => cpu.Linear(input.Value, layer),
@@ -125,7 +125,7 @@ public sealed partial class TapeOps
     {
         View input = Find(x);
         View old = Find(residual);
-        TrainedMatrix matrix = parameters.Find(layer.Weight, layer.Name);
+        TrainedMatrix matrix = parameters.Find(layer.Parts[0], layer.Name);
         // The residual stream is read by the norm before: the sum gets memory of its own, and takes over the gradient.
         return Record(
             old.Needs || NeedsGradient(input, layer, matrix),

@@ -108,7 +108,7 @@ public sealed class TapeOpsTests : IDisposable
         KvPlacement placement = new();
         placement.Add([0], queryCount: 2, keyCount: 5);
         AttentionShape shape = new(1, 1, 4);
-        using KvCache cache = new(0, shape.Layout, 0);
+        using KvCache cache = new(0, shape.Layout(KvStorage.F32), 0);
         Tensor q = tape.Variable(2, new float[8]);
         Assert.Throws<ArgumentException>(() => tape.CachedAttention(q, q, q, shape, cache, 0, placement));
     }

@@ -186,6 +186,9 @@ public sealed class MRopeDecoder : IDisposable
             return ops.Tap(tap, x);
         }
 
+        /// <summary>Whether a router chooses experts for each row.</summary>
+        public bool HasExperts => mlp is MixedMlp;
+
         /// <summary>Whether a feature holds, behind the embedding, something that belongs to this layer: DeepStack.</summary>
         public bool Adds(MediaRows media) => media.Features.Width > (index + 1) * config.Hidden;
 
@@ -236,8 +239,9 @@ public sealed class MRopeDecoder : IDisposable
         bool taken = false;
         foreach (DecoderLayer layer in layers)
         {
-            // Where something is added to media behind the last layer, too, its rows must still be there.
-            taken = layer == layers[^1] && !AddsTo(layer, step.Media);
+            // Where something is added to media behind the last layer, too, its rows must still be there; and a router's choices for all
+            // rows are part of a training loss.
+            taken = layer == layers[^1] && !layer.HasExperts && !AddsTo(layer, step.Media);
             x = layer.Forward(ops, x, rotary, step, cache, taken);
         }
 
