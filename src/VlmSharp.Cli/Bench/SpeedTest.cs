@@ -19,7 +19,7 @@ namespace VlmSharp.Cli.Bench;
 /// <param name="Seconds">Median.</param>
 /// <param name="Limit">What of the machine bounds it: stream, fma, bf16dot or int8dot; null where nothing was compared.</param>
 /// <param name="Share">Of that limit, measured in the same run.</param>
-/// <param name="MemoryBytes">Memory of the process, without files that are mapped.</param>
+/// <param name="MemoryBytes">Memory of the process, without files that are mapped; of load, the most there was, with them.</param>
 sealed record SpeedResult(
     string Name,
     string Weights,
@@ -50,11 +50,12 @@ sealed class SpeedTest
     readonly int runs;
     readonly Action<string> onProgress;
     readonly string weights;
-    readonly double weightBytes; // of one weight of the decoder
-    readonly double decoderWeights; // a token is multiplied with, those of the output matrix left out
-    readonly double headWeights;
-    readonly string towerLimit;
-    readonly string decoderLimit;
+    readonly Dictionary<WeightFormat, double> layers = []; // weights of the decoder's layers that a token is multiplied with
+    readonly WeightSize head;
+    readonly double decodedBytes; // that are read for each token
+    readonly bool dots; // whether the kernels in use have dot products, and may round for them
+    readonly WeightFormat main; // of most weights of the decoder
+    readonly WeightFormat tower;
 
     /// <summary>A test of a model.</summary>
     /// <param name="model">Borrowed.</param>
@@ -69,25 +70,50 @@ sealed class SpeedTest
         this.runs = runs;
         this.onProgress = onProgress;
         ModelInfo info = model.Info;
-        double textBytes = checkpoint.Weights.Where(w => !w.Name.Contains("visual.")).Sum(w => (double)w.LoadedBytes);
-        weightBytes = textBytes / info.TextParameters;
-        bool bf16 = weightBytes < 3 && checkpoint.Tensors.Any(t => t.Type == SafetensorsType.BF16);
-        weights =
-            checkpoint.Packing is { } packing ? packing.Name
-            : bf16 ? "bf16"
-            : weightBytes < 3 ? "f16"
-            : "f32"; // quantised layers are unpacked to that
-        headWeights = (double)info.Vocabulary * info.Hidden;
-        bool tied = !checkpoint.Contains("lm_head.weight");
-        decoderWeights = info.ActiveTextParameters - (headWeights * (tied ? 1 : 2));
-        bool dots = ops.MayRound && KernelTables.All.Any(t => t is { Name: "matmul", ActiveName: "avx512dot" });
-        towerLimit = dots && bf16 ? "bf16dot" : "fma";
-        decoderLimit = dots && checkpoint.Packing is not null ? "int8dot" : towerLimit;
+        dots = ops.MayRound && KernelTables.All.Any(t => t is { Name: "matmul", ActiveName: "avx512dot" });
+        List<WeightSize> text = [.. checkpoint.Weights.Where(w => !w.Name.Contains("visual."))];
+        tower = Most(checkpoint.Weights.Except(text));
+        int embedding = text.FindIndex(w => w.Name.EndsWith("embed_tokens.weight") || w.Name.EndsWith(".wte.weight"));
+        int output = text.FindIndex(w => w.Name == "lm_head.weight");
+        head = text[output >= 0 ? output : embedding];
+        WeightSize looked = text[embedding]; // of which a token needs one row
+        text.RemoveAll(w => w == head || w == looked);
+        double active = (double)(info.ActiveTextParameters - head.Count) / (info.TextParameters - head.Count);
+        foreach (WeightSize weight in text)
+        {
+            layers[weight.Format] = layers.GetValueOrDefault(weight.Format) + (weight.Count * active);
+        }
+
+        main = Most(text);
+        decodedBytes = (text.Sum(w => (double)w.LoadedBytes) * active) + head.LoadedBytes;
+        weights = checkpoint.Packing?.Name ?? main.ToString().ToLowerInvariant();
     }
 
-    /// <summary>Loading took so long.</summary>
-    public SpeedResult Load(TimeSpan time) =>
-        new("load", weights, 0, 0, ops.Pool.Threads, time.TotalSeconds, null, null, Memory());
+    static WeightFormat Most(IEnumerable<WeightSize> weights) =>
+        weights.GroupBy(w => w.Format).MaxBy(group => group.Sum(w => w.Count))?.Key ?? WeightFormat.F32;
+
+    string Limit(WeightFormat format) =>
+        !dots ? "fma"
+        : format == WeightFormat.BF16 ? "bf16dot"
+        : format.BlockColumns() > 1 ? "int8dot"
+        : "fma";
+
+    /// <summary>Loading took so long; its memory is the most there was meanwhile, pages of files included.</summary>
+    public SpeedResult Load(TimeSpan time, long peak) =>
+        new("load", weights, 0, 0, ops.Pool.Threads, time.TotalSeconds, null, null, peak);
+
+    /// <summary>Forgets how much memory there was at most so far.</summary>
+    public static void ForgetPeak()
+    {
+        const string file = "/proc/self/clear_refs";
+        if (File.Exists(file))
+        {
+            File.WriteAllText(file, "5");
+        }
+    }
+
+    /// <summary>The most memory there was.</summary>
+    public static long Peak() => Status("VmHWM:") ?? Environment.WorkingSet;
 
     /// <summary>A prompt of so many tokens.</summary>
     public SpeedResult Prefill(int tokens)
@@ -103,12 +129,24 @@ sealed class SpeedTest
         });
         ModelInfo info = model.Info;
         double pairs = tokens * (tokens + 1.0) / 2; // of tokens that see each other
-        double operations =
-            (2 * decoderWeights * tokens)
-            + (2 * headWeights)
-            + (4 * pairs * info.Attention.Heads * info.Attention.HeadDim * info.Layers);
-        return Result("prefill", decoderLimit, tokens, seconds, operations);
+        Dictionary<string, double> operations = [];
+        // Behind attention the last layer goes on with one token, if it has no experts.
+        double all = layers.Values.Sum();
+        AttentionShape heads = info.Attention;
+        double qkv = (double)info.Hidden * (heads.Heads + (2 * heads.KvHeads)) * heads.HeadDim;
+        double left = info.ActiveTextParameters < info.TextParameters ? 0 : ((all / info.Layers) - qkv) / all;
+        foreach ((WeightFormat format, double count) in layers)
+        {
+            Add(operations, Limit(format), 2 * count * (tokens - (left * (tokens - 1))));
+        }
+
+        Add(operations, Limit(head.Format), 2.0 * head.Count);
+        Add(operations, dots ? "bf16dot" : "fma", 4 * pairs * heads.Heads * heads.HeadDim * info.Layers);
+        return Result("prefill", Limit(main), tokens, seconds, operations);
     }
+
+    static void Add(Dictionary<string, double> operations, string limit, double count) =>
+        operations[limit] = operations.GetValueOrDefault(limit) + count;
 
     /// <summary>Tokens of an answer behind a prompt.</summary>
     /// <param name="depth">Tokens of the prompt.</param>
@@ -140,7 +178,7 @@ sealed class SpeedTest
         double cache =
             (depth + (tokens / 2.0))
             * KvCache.BytesPerToken(model.Info.Layers, model.Info.Attention.Layout(ops.CacheStorage));
-        double bytes = ((decoderWeights + headWeights) * weightBytes) + cache; // for each token
+        double bytes = decodedBytes + cache; // for each token
         return new(
             "decode",
             weights,
@@ -170,29 +208,26 @@ sealed class SpeedTest
             engine.Encode(prepared).Dispose();
             return Stopwatch.GetElapsedTime(start).TotalSeconds;
         });
-        double operations = model.Info.TowerOperations(prepared.Plan.Grid);
-        return Result("encode", towerLimit, prepared.Plan.Tokens, seconds, operations) with { Picture = size };
+        Dictionary<string, double> operations = new()
+        {
+            [Limit(tower)] = model.Info.TowerOperations(prepared.Plan.Grid),
+        };
+        return Result("encode", Limit(tower), prepared.Plan.Tokens, seconds, operations) with { Picture = size };
     }
 
-    SpeedResult Result(string name, string instruction, int tokens, double seconds, double operations)
+    // operations: how many are done by which instruction; limit names the one that most are done by
+    SpeedResult Result(string name, string limit, int tokens, double seconds, Dictionary<string, double> operations)
     {
-        double limit = instruction switch
-        {
-            "int8dot" => MachineLimits.Int8Dot(ops.Pool),
-            "bf16dot" => MachineLimits.Bf16Dot(ops.Pool),
-            _ => MachineLimits.MultiplyAdd(ops.Pool),
-        };
-        return new(
-            name,
-            weights,
-            tokens,
-            0,
-            ops.Pool.Threads,
-            seconds,
-            instruction,
-            operations / seconds / limit,
-            Memory()
+        double atBest = operations.Sum(o =>
+            o.Value
+            / o.Key switch
+            {
+                "int8dot" => MachineLimits.Int8Dot(ops.Pool),
+                "bf16dot" => MachineLimits.Bf16Dot(ops.Pool),
+                _ => MachineLimits.MultiplyAdd(ops.Pool),
+            }
         );
+        return new(name, weights, tokens, 0, ops.Pool.Threads, seconds, limit, atBest / seconds, Memory());
     }
 
     Sequence Start(InferenceEngine engine, int tokens)
@@ -220,14 +255,15 @@ sealed class SpeedTest
     }
 
     /// <summary>Memory that is the process' own: what of the checkpoint's file is mapped does not count.</summary>
-    static long Memory()
+    static long Memory() => Status("RssAnon:") ?? Environment.WorkingSet;
+
+    static long? Status(string field)
     {
-        const string field = "RssAnon:";
         string? line = File.Exists("/proc/self/status")
             ? File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith(field, StringComparison.Ordinal))
             : null;
         return line is null
-            ? Environment.WorkingSet
+            ? null
             : long.Parse(line[field.Length..].Replace("kB", "").Trim(), CultureInfo.InvariantCulture) << 10;
     }
 }

@@ -127,6 +127,7 @@ sealed class BenchCommand
             checkpoint.PackTo(packing);
         }
 
+        SpeedTest.ForgetPeak();
         Stopwatch watch = Stopwatch.StartNew();
         using IVisionLanguageModel loaded = ModelRegistry.Load(
             checkpoint,
@@ -134,6 +135,7 @@ sealed class BenchCommand
             new CommonOptions.Progress(share => progress.Report("Loading", $"{share:P0}"))
         );
         TimeSpan load = watch.Elapsed;
+        long peak = SpeedTest.Peak();
 
         SpeedTest test = new(
             loaded,
@@ -145,7 +147,7 @@ sealed class BenchCommand
         List<SpeedResult> results = [];
         if (part is null or "load")
         {
-            results.Add(test.Load(load));
+            results.Add(test.Load(load, peak));
         }
 
         if (part is null or "prefill")
@@ -168,7 +170,12 @@ sealed class BenchCommand
         }
 
         progress.Report("Measuring", "limits of the machine");
-        Limits limits = new(MachineLimits.Stream(pool), MachineLimits.MultiplyAdd(pool), MachineLimits.Bf16Dot(pool));
+        Limits limits = new(
+            MachineLimits.Stream(pool),
+            MachineLimits.MultiplyAdd(pool),
+            MachineLimits.Bf16Dot(pool),
+            MachineLimits.Int8Dot(pool)
+        );
         progress.Clear();
         if (parsed.GetValue(json))
         {
@@ -186,7 +193,8 @@ sealed class BenchCommand
     /// <param name="Stream">Bytes read per second.</param>
     /// <param name="MultiplyAdd">f32 operations per second.</param>
     /// <param name="Bf16Dot">bf16 operations per second; 0 where there are none.</param>
-    sealed record Limits(double Stream, double MultiplyAdd, double Bf16Dot);
+    /// <param name="Int8Dot">Operations on bytes per second; 0 where there are none.</param>
+    sealed record Limits(double Stream, double MultiplyAdd, double Bf16Dot, double Int8Dot);
 
     static RandomCheckpoint Write(string name, string? directory, ProgressLine progress)
     {
@@ -237,7 +245,7 @@ sealed class BenchCommand
         Terminal.Out.WriteLine(
             string.Create(
                 CultureInfo.InvariantCulture,
-                $"limits: stream {limits.Stream / 1e9:f1} GB/s, fma {limits.MultiplyAdd / 1e9:f0} GFLOP/s, bf16dot {limits.Bf16Dot / 1e9:f0} GFLOP/s"
+                $"limits: stream {limits.Stream / 1e9:f1} GB/s, fma {limits.MultiplyAdd / 1e9:f0} GFLOP/s, bf16dot {limits.Bf16Dot / 1e9:f0} GFLOP/s, int8dot {limits.Int8Dot / 1e9:f0} GOP/s"
             )
         );
     }
@@ -257,6 +265,7 @@ sealed class BenchCommand
             writer.WriteNumber("stream_gb_per_second", Math.Round(limits.Stream / 1e9, 2));
             writer.WriteNumber("fma_gflops", Math.Round(limits.MultiplyAdd / 1e9, 1));
             writer.WriteNumber("bf16dot_gflops", Math.Round(limits.Bf16Dot / 1e9, 1));
+            writer.WriteNumber("int8dot_gops", Math.Round(limits.Int8Dot / 1e9, 1));
             writer.WriteEndObject();
             writer.WriteStartArray("results");
             foreach (SpeedResult result in results)

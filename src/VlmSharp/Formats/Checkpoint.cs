@@ -59,7 +59,7 @@ public sealed class Checkpoint : IDisposable
         Weights =
         [
             .. Tensors.Select(tensor =>
-                Quantization?.SizeOf(tensor) ?? new WeightSize(tensor.Name, tensor.Count, tensor.Size)
+                Quantization?.SizeOf(tensor) ?? new WeightSize(tensor.Name, tensor.Count, tensor.Size, tensor.Format)
             ),
         ];
     }
@@ -84,7 +84,8 @@ public sealed class Checkpoint : IDisposable
             .. model.Weights.Select(weight => new WeightSize(
                 weight.Info.Name,
                 weight.Info.Count,
-                weight.Weight.LoadedBytes(weight.Info)
+                weight.Weight.LoadedBytes(weight.Info),
+                weight.Weight.Blocks?.Format() ?? weight.Info.Format
             )),
         ];
     }
@@ -222,7 +223,11 @@ public sealed class Checkpoint : IDisposable
                 }
 
                 packed++;
-                return weight with { LoadedBytes = weight.Count / type.BlockValues() * type.BlockBytes() };
+                return weight with
+                {
+                    LoadedBytes = weight.Count / type.BlockValues() * type.BlockBytes(),
+                    Format = type.Format()!.Value,
+                };
             }),
         ];
         if (packed == 0)

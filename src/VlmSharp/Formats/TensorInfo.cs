@@ -1,3 +1,5 @@
+using VlmSharp.Kernels;
+
 namespace VlmSharp.Formats;
 
 /// <summary>What a file says about one tensor; checked against the file's size and every other tensor in it.</summary>
@@ -31,6 +33,15 @@ public sealed class TensorInfo
 
     /// <summary>The name of the file that holds it.</summary>
     public string File { get; }
+
+    /// <summary>The format in which a matrix of these numbers is kept.</summary>
+    internal WeightFormat Format =>
+        Type switch
+        {
+            SafetensorsType.BF16 => WeightFormat.BF16,
+            SafetensorsType.F16 => WeightFormat.F16,
+            _ => WeightFormat.F32,
+        };
 
     /// <summary>First byte, counted from the start of the file.</summary>
     internal long Offset { get; }

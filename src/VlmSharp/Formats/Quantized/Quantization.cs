@@ -1,3 +1,5 @@
+using VlmSharp.Kernels;
+
 namespace VlmSharp.Formats.Quantized;
 
 /// <summary>Layouts of quantised layers that can be read.</summary>
@@ -282,9 +284,11 @@ public sealed record Quantization
         bool stays =
             Format is QuantizationFormat.Awq or QuantizationFormat.Gptq or QuantizationFormat.Packed && group % 32 == 0;
         double bytes = stays ? (Bits / 8.0) + (3.0 / Math.Min(group, 128)) : sizeof(float);
-        return weights > 0 ? new WeightSize(name, weights, (long)(bytes * weights))
-            : IsPartOfWeight(name) ? new WeightSize(name, 0, 0)
-            : new WeightSize(name, tensor.Count, tensor.Size);
+        WeightFormat format =
+            stays && WeightFormats.Groups(Bits, Math.Min(group, 128)) is { } groups ? groups : WeightFormat.F32;
+        return weights > 0 ? new WeightSize(name, weights, (long)(bytes * weights), format)
+            : IsPartOfWeight(name) ? new WeightSize(name, 0, 0, format)
+            : new WeightSize(name, tensor.Count, tensor.Size, tensor.Format);
     }
 
     static bool IsPartOfWeight(string name) =>
