@@ -114,12 +114,17 @@ public sealed class InferenceEngine : IDisposable
                     continue;
                 }
 
+                int end = sequences[i].Computed + plan[i];
+                bool complete = plan[i] == sequences[i].Pending;
+                int from = Math.Clamp(sequences[i].LogitsFrom, sequences[i].Computed, complete ? end - 1 : end);
                 sequences[i].AddTo(step, plan[i]);
-                if (plan[i] == sequences[i].Pending)
+                sequences[i].FirstLogit = (from, wanted);
+                for (int token = from; token < end; token++, wanted++)
                 {
-                    step.WantLogits(step.Tokens.Length - 1);
-                    sequences[i].LogitRow = wanted++;
+                    step.WantLogits(step.Tokens.Length - end + token);
                 }
+
+                sequences[i].LogitRow = complete ? wanted - 1 : -1;
             }
 
             ops.Reset();
@@ -145,6 +150,17 @@ public sealed class InferenceEngine : IDisposable
 
     /// <summary>The logits of the last step for a sequence that reached its end: [vocabulary]; valid until the next step.</summary>
     public ReadOnlySpan<float> Logits(Sequence sequence) => logits.Row(sequence.LogitRow);
+
+    /// <summary>The logits that one of the last step's tokens has for the next one: [vocabulary]; valid until the next step.</summary>
+    /// <param name="sequence">A sequence of the last step.</param>
+    /// <param name="token">One that the step computed, at or behind <see cref="Sequence.LogitsFrom"/>, or the last one.</param>
+    public ReadOnlySpan<float> Logits(Sequence sequence, int token)
+    {
+        (int first, int row) = sequence.FirstLogit;
+        ArgumentOutOfRangeException.ThrowIfLessThan(token, first);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(token, sequence.Computed);
+        return logits.Row(row + token - first);
+    }
 
     /// <summary>How many tokens of each sequence this step computes. Decoding sequences come first, so that a long prompt does not stop them.</summary>
     int Plan(IReadOnlyList<Sequence> sequences)

@@ -37,6 +37,12 @@ public sealed class Sequence : IDisposable
     /// <summary>Row of the last step's logits that predicts the next token, or -1 where that step did not reach the end.</summary>
     public int LogitRow { get; internal set; } = -1;
 
+    /// <summary>The first token whose row's logits are kept, too, for those who score a text; none but the last one's unless it is set.</summary>
+    public int LogitsFrom { get; set; } = int.MaxValue;
+
+    /// <summary>The first token whose row's logits the last step kept, and which row of the logits that is.</summary>
+    internal (int Token, int Row) FirstLogit { get; set; }
+
     internal List<int> Pages { get; } = [];
 
     /// <summary>Replaces the tokens by a prompt, keeping what is computed of the common beginning.</summary>

@@ -35,6 +35,42 @@ public sealed class InferenceEngineTests
         Assert.Equal(expected, engine.Compute(chunked));
     }
 
+    [Theory, MemberData(nameof(Models))]
+    public void The_logits_of_every_token_are_those_of_the_prompt_that_ends_there_bit_for_bit(string name)
+    {
+        using ChatModel chat = TinyModel.Load(name: name, exact: true);
+        using InferenceEngine engine = new(chat.Model, chat.Ops, 512) { ChunkTokens = 7 };
+        using Sequence whole = engine.Start(chat, [Question]);
+        whole.LogitsFrom = 5;
+        List<float[]> logits = [];
+        while (whole.Pending > 0)
+        {
+            int start = Math.Max(5, whole.Computed);
+            engine.Run([whole]);
+            for (int token = start; token < whole.Computed; token++)
+            {
+                logits.Add(engine.Logits(whole, token).ToArray());
+            }
+
+            Assert.Throws<ArgumentOutOfRangeException>(() => engine.Logits(whole, start - 1).Length);
+            Assert.Throws<ArgumentOutOfRangeException>(() => engine.Logits(whole, whole.Computed).Length);
+        }
+
+        Assert.Equal(whole.Tokens.Length - 5, logits.Count);
+        Assert.Equal(engine.Logits(whole), logits[^1]);
+        foreach (int token in (int[])[5, 8, whole.Tokens.Length - 1])
+        {
+            if (!chat.Model.KeepsPrefix(whole.Tokens.Length, token + 1))
+            {
+                continue; // the length of a prompt decides how it is computed
+            }
+
+            using Sequence cut = engine.CreateSequence();
+            cut.SetPrompt(whole.Tokens[..(token + 1)], [], []);
+            Assert.Equal(engine.Compute(cut), logits[token - 5]);
+        }
+    }
+
     [Theory, MemberData(nameof(Caches))]
     public void Requests_computed_together_give_what_each_gives_alone_bit_for_bit(string name, KvStorage cache)
     {
