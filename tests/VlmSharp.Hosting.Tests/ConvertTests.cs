@@ -1,6 +1,8 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using VlmSharp.Cli.Bench;
 using VlmSharp.Formats;
+using VlmSharp.Formats.Gguf;
 using VlmSharp.Models;
 using VlmSharp.Testing;
 using VlmSharp.Text;
@@ -73,6 +75,28 @@ public sealed class ConvertTests
                     ),
                     (["quantize", Tiny, directory["a.gguf"]], "--type"),
                     (["convert", Tiny, directory["a.bin"]], "does not end in .gguf"),
+                    (
+                        ["quantize", Tiny, directory["a.gguf"], "--type", "q8_0", "--json"],
+                        "--json says something about --calibrate"
+                    ),
+                    (
+                        [
+                            "quantize",
+                            Tiny,
+                            directory["a.gguf"],
+                            "--type",
+                            "q8_0",
+                            "--calibrate",
+                            Tiny,
+                            "--importance",
+                            "i.gguf",
+                        ],
+                        "choose one"
+                    ),
+                    (
+                        ["quantize", Tiny, directory["a.gguf"], "--type", "q8_0", "--calibrate", directory["none"]],
+                        "does not exist"
+                    ),
                     (["bench", "--model", Tiny, "--write", directory["b"]], "--write needs --shape"),
                 ]
         )
@@ -83,6 +107,37 @@ public sealed class ConvertTests
         }
 
         Assert.Empty(Directory.GetFiles(directory.Path));
+    }
+
+    [Fact]
+    public void A_calibration_reports_what_quantising_did_and_keeps_the_importance()
+    {
+        using TemporaryDirectory directory = new();
+        string data = directory.Write("data.jsonl", """{"text": "Read the text."}""");
+        string reader = Goldens.Local("reader-ref/checkpoint");
+        string[] common = ["--type", "iq4_nl", "--calibrate", data, "--threads", "2"];
+        VlmProcess.Result table = VlmProcess.Run(["quantize", reader, directory["a.gguf"], .. common]);
+        Assert.Equal(0, table.ExitCode);
+        Assert.Matches(@"unquantised +none .* 100\.00 %", table.Output);
+        Assert.Matches("iq4_nl +calibrated ", table.Output);
+
+        string file = directory["importance.gguf"];
+        string[] more = ["--json", "--save-importance", file, "--answer-tokens", "0"];
+        VlmProcess.Result json = VlmProcess.Run(["quantize", reader, directory["b.gguf"], .. common, .. more]);
+        JsonElement report = JsonDocument.Parse(json.Output).RootElement;
+        Assert.Equal((1, 0), (report.GetProperty("samples").GetInt32(), report.GetProperty("answers").GetInt32()));
+        JsonElement[] models = [.. report.GetProperty("models").EnumerateArray()];
+        Assert.Equal([false, false, true], models.Select(model => model.GetProperty("calibrated").GetBoolean()));
+        Assert.All(models, model => Assert.True(model.GetProperty("perplexity").GetDouble() >= 1));
+
+        string again = directory["c.gguf"];
+        Assert.Equal(0, VlmProcess.Run("quantize", reader, again, "--type", "iq4_nl", "--importance", file).ExitCode);
+        using GgufFile calibrated = GgufFile.Open(directory["b.gguf"]);
+        using GgufFile read = GgufFile.Open(again);
+        foreach (GgufTensor tensor in calibrated.Tensors.Values)
+        {
+            Assert.True(tensor.Bytes(0, tensor.Count).SequenceEqual(read.Tensor(tensor.Name).Bytes(0, tensor.Count)));
+        }
     }
 
     [Fact]

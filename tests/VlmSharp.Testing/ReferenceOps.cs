@@ -5,7 +5,7 @@ namespace VlmSharp.Testing;
 
 /// <summary>Every operation as its definition says it, in double precision, one number after the other: slow and obvious.</summary>
 /// <remarks>Results are rounded to f32 where they are stored. Keys and values are kept by sequence, not in pages.</remarks>
-public sealed class ReferenceOps : Ops
+public class ReferenceOps : Ops
 {
     readonly Dictionary<(int Layer, int FirstPage), List<(float[] K, float[] V)>> caches = [];
 

@@ -27,7 +27,7 @@ public sealed partial class ArchitectureTests
         ["Engine"],
         ["Chat"],
         ["Documents", "Tiling"],
-        ["Verification"],
+        ["Calibration", "Verification"],
     ];
 
     [Fact]
@@ -105,7 +105,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Calibration|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Spectre.Console;
+using VlmSharp.Calibration;
 using VlmSharp.Conversion;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
@@ -36,6 +37,30 @@ sealed class ConvertCommand
         HelpName = "FILE",
     };
 
+    readonly Option<FileSystemInfo?> calibrate = Data(
+        "--calibrate",
+        "Weigh errors by what each column gets when the model runs over samples, and report what quantising did to its predictions: a file of JSON lines ({\"messages\": [...], \"images\": [...]} or {\"text\": ...}), or a directory of pictures and .txt files."
+    );
+
+    readonly Option<FileSystemInfo?> measure = Data(
+        "--measure",
+        "With --calibrate: other samples to report on (default: the same)."
+    );
+
+    readonly Option<FileInfo?> saveImportance = new("--save-importance")
+    {
+        Description = "With --calibrate: write the importance, for --importance and llama.cpp.",
+        HelpName = "FILE",
+    };
+
+    readonly Option<int?> answers = CommonOptions.Number<int>(
+        "--answer-tokens",
+        "N",
+        "With --calibrate: compare greedy answers of at most N tokens; 0 is none (default: 32)."
+    );
+
+    readonly Option<bool> json = new("--json") { Description = "With --calibrate: print the report as JSON." };
+
     ConvertCommand(bool quantizes)
     {
         this.quantizes = quantizes;
@@ -63,8 +88,7 @@ sealed class ConvertCommand
         command.Arguments.Add(common.Model);
         command.Arguments.Add(target);
         foreach (
-            Option option in (Option[])
-                [type, vision, .. quantizes ? (Option[])[importance] : [], common.Projector, common.Threads]
+            Option option in (Option[])[type, vision, .. quantizes ? Quantizing : [], common.Projector, common.Threads]
         )
         {
             command.Options.Add(option);
@@ -73,6 +97,25 @@ sealed class ConvertCommand
         command.SetAction(parsed => Terminal.Guard(() => Run(parsed)));
         return command;
     }
+
+    Option[] Quantizing => [importance, calibrate, measure, saveImportance, answers, json];
+
+    static Option<FileSystemInfo?> Data(string name, string description) =>
+        new(name)
+        {
+            Description = description,
+            HelpName = "DATA",
+            CustomParser = result =>
+            {
+                if (result.Tokens[0].Value is { Length: > 0 } path)
+                {
+                    return Directory.Exists(path) ? new DirectoryInfo(path) : new FileInfo(path);
+                }
+
+                result.AddError($"{name} is empty, expected a file of JSON lines or a directory.");
+                return null;
+            },
+        };
 
     int Run(ParseResult parsed)
     {
@@ -87,6 +130,30 @@ sealed class ConvertCommand
 
         int threads = common.ThreadCount(parsed) ?? Environment.ProcessorCount;
         using ProgressLine progress = new();
+        if (Calibration(parsed, text, tower) is { } calibration)
+        {
+            CalibrationReport found = CalibratedExport.Write(
+                parsed.GetRequiredValue(common.Model).FullName,
+                parsed.GetValue(common.Projector)?.FullName,
+                parsed.GetRequiredValue(target).FullName,
+                parsed.GetValue(calibrate)!.FullName,
+                calibration,
+                threads,
+                (step, share) => progress.Report(step, $"{share:P0}")
+            );
+            progress.Clear();
+            found.Export.Notes.ToList().ForEach(Terminal.WriteNote);
+            if (parsed.GetValue(json))
+            {
+                CalibrationOutput.WriteJson(found);
+                return 0;
+            }
+
+            Write(found.Export);
+            CalibrationOutput.Write(found);
+            return 0;
+        }
+
         using Checkpoint checkpoint = Checkpoint.Open(
             parsed.GetRequiredValue(common.Model).FullName,
             parsed.GetValue(common.Projector)?.FullName
@@ -104,6 +171,31 @@ sealed class ConvertCommand
         report.Notes.ToList().ForEach(Terminal.WriteNote);
         Write(report);
         return 0;
+    }
+
+    CalibrationOptions? Calibration(ParseResult parsed, Recipe? text, Recipe? tower)
+    {
+        if (parsed.GetValue(calibrate) is null)
+        {
+            Option? alone = Array.Find(
+                (Option[])[measure, saveImportance, answers, json],
+                option => parsed.GetResult(option) is { Implicit: false }
+            );
+            return alone is null
+                ? null
+                : throw new UsageException($"{alone.Name} says something about --calibrate, which is not there.");
+        }
+
+        return parsed.GetValue(importance) is not null
+                ? throw new UsageException("--importance and --calibrate both say what errors count; choose one.")
+            : parsed.GetValue(answers) is < 0 and var tokens
+                ? throw new UsageException($"--answer-tokens is {tokens}, expected 0 or more.")
+            : new CalibrationOptions(
+                new GgufExportOptions(text!, tower),
+                parsed.GetValue(answers) ?? 32,
+                parsed.GetValue(saveImportance)?.FullName,
+                parsed.GetValue(measure)?.FullName
+            );
     }
 
     // What most of the weights are.

@@ -36,6 +36,33 @@ public static class GgufExport
             $"mmproj-{Path.GetFileName(languageModel)}"
         );
 
+    /// <summary>Refuses what <see cref="Write"/> would refuse, short of reading the weights: for those who have work to do before it.</summary>
+    /// <inheritdoc cref="Write"/>
+    public static void Check(Checkpoint checkpoint, string target, GgufExportOptions options) =>
+        Plan(checkpoint, target, options);
+
+    static List<GgufPlan> Plan(Checkpoint checkpoint, string target, GgufExportOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        ArgumentNullException.ThrowIfNull(options);
+        if (!target.EndsWith(Suffix, StringComparison.OrdinalIgnoreCase))
+        {
+            throw new IOException($"{target} does not end in {Suffix}: name the language model's file");
+        }
+
+        foreach (string path in (string[])[target, ProjectorOf(target)])
+        {
+            if (Path.Exists(path))
+            {
+                throw new IOException($"{path} is there already; remove it or choose another name");
+            }
+        }
+
+        return checkpoint.Gguf is [var first, var second]
+            ? GgufPlan.OfPair(first, second, checkpoint, options)
+            : GgufPlan.OfCheckpoint(checkpoint, Path.GetFileNameWithoutExtension(target), options);
+    }
+
     /// <summary>Writes both files. Each appears when it is complete, the language model last.</summary>
     /// <param name="checkpoint">
     /// A Qwen2-VL, Qwen2.5-VL or Qwen3-VL that is not quantised, in any layout that can be opened. Of a pair of GGUF files all keys are kept.
@@ -54,25 +81,8 @@ public static class GgufExport
         IProgress<double>? progress = null
     )
     {
-        ArgumentNullException.ThrowIfNull(checkpoint);
-        ArgumentNullException.ThrowIfNull(options);
-        if (!target.EndsWith(Suffix, StringComparison.OrdinalIgnoreCase))
-        {
-            throw new IOException($"{target} does not end in {Suffix}: name the language model's file");
-        }
-
+        List<GgufPlan> plans = Plan(checkpoint, target, options);
         string projector = ProjectorOf(target);
-        foreach (string path in (string[])[target, projector])
-        {
-            if (Path.Exists(path))
-            {
-                throw new IOException($"{path} is there already; remove it or choose another name");
-            }
-        }
-
-        List<GgufPlan> plans = checkpoint.Gguf is [var first, var second]
-            ? GgufPlan.OfPair(first, second, checkpoint, options)
-            : GgufPlan.OfCheckpoint(checkpoint, Path.GetFileNameWithoutExtension(target), options);
         long total = plans.Sum(plan => plan.Tensors.Sum(tensor => tensor.Values));
         long done = 0;
         RowEncoder encoder = new(pool);

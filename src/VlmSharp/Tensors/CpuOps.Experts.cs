@@ -49,7 +49,11 @@ public partial class CpuOps
         return residual;
     }
 
-    Tensor Product(Tensor x, PackedMatrix weights, Tensor y)
+    /// <summary>W x of a matrix of an expert, for the rows that pass through it: [rows, outputs].</summary>
+    /// <param name="x">[rows, inputs]</param>
+    /// <param name="weights">W.</param>
+    /// <param name="y">[rows, outputs]: where the result goes.</param>
+    protected virtual Tensor Product(Tensor x, PackedMatrix weights, Tensor y)
     {
         MatMul.Apply(x.Data, x.Stride, weights, [], y.Data, y.Stride, x.Rows, Pool, mayRound: MayRound);
         return y;

@@ -1,0 +1,28 @@
+using VlmSharp.Calibration;
+using VlmSharp.Chat;
+using VlmSharp.Testing;
+
+namespace VlmSharp.Tests.Calibration;
+
+/// <summary>Samples for the small reader of the golden cases.</summary>
+static class ReaderSamples
+{
+    /// <summary>A question about one of its pictures, with an answer or without.</summary>
+    public static CalibrationSample Picture(string picture, string question, string? answer = null) =>
+        new(picture)
+        {
+            Turns =
+            [
+                ChatMessage.User(new PictureFile(Goldens.Local($"reader-ref/media/{picture}")), new ChatText(question)),
+                .. answer is null ? (ChatMessage[])[] : [ChatMessage.Assistant(answer)],
+            ],
+        };
+
+    /// <summary>Such a sample as a line of a file.</summary>
+    public static string Line(string picture, string question, string answer) =>
+        $$"""
+            {"messages": [{"role": "user", "content": "<image>{{question}}"}, {"role": "assistant", "content": "{{answer}}"}], "images": "{{Goldens.Local(
+                $"reader-ref/media/{picture}"
+            )}}"}
+            """;
+}
