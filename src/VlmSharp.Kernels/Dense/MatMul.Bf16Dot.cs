@@ -45,29 +45,18 @@ public static unsafe partial class MatMul
             int i = 0;
             for (; i <= count - 16; i += 16)
             {
-                Avx512F.ConvertToVector256UInt16(Upper(Vector512.Load((uint*)from + i))).Store(to + i);
+                Avx512F.ConvertToVector256UInt16(Bf16.RoundUpper(Vector512.Load(from + i)) >> 16).Store(to + i);
             }
 
             for (; i < count; i++)
             {
-                to[i] = (ushort)Upper(Vector512.CreateScalar(((uint*)from)[i]))[0];
+                to[i] = Bf16.Round(from[i]);
             }
 
             if (count % 2 != 0)
             {
                 to[count] = 0;
             }
-        }
-
-        // The upper half of the bits, rounded; a NaN stays one, made quiet.
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static Vector512<uint> Upper(Vector512<uint> bits)
-        {
-            Vector512<uint> odd = (bits >> 16) & Vector512<uint>.One;
-            Vector512<uint> rounded = (bits + Vector512.Create(0x7FFFu) + odd) >> 16;
-            Vector512<float> value = bits.AsSingle();
-            Vector512<uint> number = Vector512.Equals(value, value).AsUInt32();
-            return Vector512.ConditionalSelect(number, rounded, (bits >> 16) | Vector512.Create(0x40u));
         }
     }
 
