@@ -20,7 +20,7 @@ sealed class BenchCommand
 
     readonly Option<DirectoryInfo?> model = new("--model")
     {
-        Description = "A checkpoint directory in Hugging Face layout.",
+        Description = "A checkpoint directory in Hugging Face layout, or the language model of a pair of GGUF files.",
         HelpName = "DIR",
     };
 
