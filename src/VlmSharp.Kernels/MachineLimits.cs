@@ -100,103 +100,80 @@ public static unsafe class MachineLimits
         {
             if (InstructionSets.Avx512)
             {
-                Wide();
+                Multiply<Vector512<float>, Wide>(Vector512.Create(0.999f));
             }
             else if (InstructionSets.Avx2)
             {
-                Narrow();
+                Multiply<Vector256<float>, Narrow>(Vector256.Create(0.999f));
             }
             else
             {
-                Scalar();
+                Multiply<float, Scalar>(0.999f);
             }
         }
 
+        // Sums are locals, as many as there are chains: the compiler would keep an array in memory.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        static void Wide()
+        static void Multiply<T, TLink>(T x)
+            where TLink : ILink<T>
         {
-            Vector512<float> x = Vector512.Create(0.999f);
-            Vector512<float> a = x,
-                b = x,
-                c = x,
-                d = x,
-                e = x,
-                f = x,
-                g = x,
-                h = x,
-                i = x,
-                j = x,
-                k = x,
-                l = x;
+            (T a, T b, T c, T d, T e, T f) = (x, x, x, x, x, x);
+            (T g, T h, T i, T j, T k, T l) = (x, x, x, x, x, x);
             for (int n = 0; n < Repeats; n++)
             {
-                a = Avx512F.FusedMultiplyAdd(a, x, x);
-                b = Avx512F.FusedMultiplyAdd(b, x, x);
-                c = Avx512F.FusedMultiplyAdd(c, x, x);
-                d = Avx512F.FusedMultiplyAdd(d, x, x);
-                e = Avx512F.FusedMultiplyAdd(e, x, x);
-                f = Avx512F.FusedMultiplyAdd(f, x, x);
-                g = Avx512F.FusedMultiplyAdd(g, x, x);
-                h = Avx512F.FusedMultiplyAdd(h, x, x);
-                i = Avx512F.FusedMultiplyAdd(i, x, x);
-                j = Avx512F.FusedMultiplyAdd(j, x, x);
-                k = Avx512F.FusedMultiplyAdd(k, x, x);
-                l = Avx512F.FusedMultiplyAdd(l, x, x);
+                a = TLink.Next(a, x);
+                b = TLink.Next(b, x);
+                c = TLink.Next(c, x);
+                d = TLink.Next(d, x);
+                e = TLink.Next(e, x);
+                f = TLink.Next(f, x);
+                g = TLink.Next(g, x);
+                h = TLink.Next(h, x);
+                i = TLink.Next(i, x);
+                j = TLink.Next(j, x);
+                k = TLink.Next(k, x);
+                l = TLink.Next(l, x);
             }
 
-            Keep((byte)(a + b + c + d + e + f + g + h + i + j + k + l)[0]);
+            a = TLink.Next(TLink.Next(a, b), TLink.Next(c, d));
+            e = TLink.Next(TLink.Next(e, f), TLink.Next(g, h));
+            i = TLink.Next(TLink.Next(i, j), TLink.Next(k, l));
+            Keep(TLink.Byte(TLink.Next(TLink.Next(a, e), i)));
         }
+    }
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        static void Narrow()
-        {
-            Vector256<float> x = Vector256.Create(0.999f);
-            Vector256<float> a = x,
-                b = x,
-                c = x,
-                d = x,
-                e = x,
-                f = x,
-                g = x,
-                h = x,
-                i = x,
-                j = x,
-                k = x,
-                l = x;
-            for (int n = 0; n < Repeats; n++)
-            {
-                a = Fma.MultiplyAdd(a, x, x);
-                b = Fma.MultiplyAdd(b, x, x);
-                c = Fma.MultiplyAdd(c, x, x);
-                d = Fma.MultiplyAdd(d, x, x);
-                e = Fma.MultiplyAdd(e, x, x);
-                f = Fma.MultiplyAdd(f, x, x);
-                g = Fma.MultiplyAdd(g, x, x);
-                h = Fma.MultiplyAdd(h, x, x);
-                i = Fma.MultiplyAdd(i, x, x);
-                j = Fma.MultiplyAdd(j, x, x);
-                k = Fma.MultiplyAdd(k, x, x);
-                l = Fma.MultiplyAdd(l, x, x);
-            }
+    interface ILink<T>
+    {
+        /// <summary>a * x + x</summary>
+        static abstract T Next(T a, T x);
 
-            Keep((byte)(a + b + c + d + e + f + g + h + i + j + k + l)[0]);
-        }
+        /// <summary>Anything that depends on a.</summary>
+        static abstract byte Byte(T a);
+    }
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        static void Scalar()
-        {
-            float x = 0.999f;
-            (float a, float b, float c, float d) = (x, x, x, x);
-            for (int n = 0; n < Repeats * (Chains / 4); n++)
-            {
-                a = (a * x) + x;
-                b = (b * x) + x;
-                c = (c * x) + x;
-                d = (d * x) + x;
-            }
+    readonly struct Wide : ILink<Vector512<float>>
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector512<float> Next(Vector512<float> a, Vector512<float> x) =>
+            Avx512F.FusedMultiplyAdd(a, x, x);
 
-            Keep((byte)(a + b + c + d));
-        }
+        public static byte Byte(Vector512<float> a) => (byte)a[0];
+    }
+
+    readonly struct Narrow : ILink<Vector256<float>>
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector256<float> Next(Vector256<float> a, Vector256<float> x) => Fma.MultiplyAdd(a, x, x);
+
+        public static byte Byte(Vector256<float> a) => (byte)a[0];
+    }
+
+    readonly struct Scalar : ILink<float>
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static float Next(float a, float x) => (a * x) + x;
+
+        public static byte Byte(float a) => (byte)a;
     }
 
     readonly struct Bf16Body : IParallelBody

@@ -15,7 +15,7 @@ public static unsafe partial class MatMul
     static void DriveUnpacked<TKernels>(in Call call)
         where TKernels : struct, IPanelKernels
     {
-        PanelBlocks blocks = PanelBlocks.Of(call.W.Storage)!;
+        PanelBlocks blocks = call.W.Blocks!;
         Steps steps = new(
             call.W.Columns / blocks.Columns,
             blocks.Columns,

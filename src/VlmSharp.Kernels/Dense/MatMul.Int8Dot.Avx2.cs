@@ -19,7 +19,7 @@ public static unsafe partial class MatMul
             return;
         }
 
-        PanelBlocks blocks = PanelBlocks.Of(call.W.Storage)!;
+        PanelBlocks blocks = call.W.Blocks!;
         switch (blocks.MostCode)
         {
             case <= 15:

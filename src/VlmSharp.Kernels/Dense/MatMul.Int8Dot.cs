@@ -14,11 +14,7 @@ public static unsafe partial class MatMul
         {
             Bf16Dot(call);
         }
-        else if (
-            call.MayRound
-            && PanelBlocks.Of(w.Storage) is { } blocks
-            && Int8DotKernels.Of(blocks, w.Columns) is { } kernels
-        )
+        else if (call.MayRound && w.Blocks is { } blocks && Int8DotKernels.Of(blocks, w.Columns) is { } kernels)
         {
             DriveRounded(call, blocks, kernels);
         }
@@ -55,7 +51,7 @@ public static unsafe partial class MatMul
             public bool Complete => Tile is not null && One is not null && Two is not null && Four is not null;
         }
 
-        static readonly Code?[] Codes = new Code?[PanelBlocks.All.Length];
+        static readonly Code?[] Codes = new Code?[Enum.GetValues<WeightFormat>().Length];
 
         readonly PanelBlocks blocks;
         readonly Code code;
@@ -79,12 +75,12 @@ public static unsafe partial class MatMul
                 return null;
             }
 
-            int index = Array.IndexOf(PanelBlocks.All, blocks);
-            if (Codes[index] is not { } code)
+            ref Code? place = ref Codes[(int)blocks.Format];
+            if (place is not { } code)
             {
                 // Two threads may both generate them; one set is used and the other forgotten.
                 code = new Code(blocks, blocks.Scaling == Scaling.OffsetOfHalves ? 4 : 6);
-                code = Interlocked.CompareExchange(ref Codes[index], code, null) ?? code;
+                code = Interlocked.CompareExchange(ref place, code, null) ?? code;
             }
 
             return code.Complete ? new Int8DotKernels(blocks, code, columns) : null;

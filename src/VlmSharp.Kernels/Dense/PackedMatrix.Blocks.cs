@@ -14,13 +14,13 @@ public sealed unsafe partial class PackedMatrix
     /// <exception cref="ArgumentException">The source has another size than the rows.</exception>
     public void PackBlocks(int firstRow, int rowCount, ReadOnlySpan<byte> source, WorkerPool pool)
     {
-        if (blocks?.FileType is not { } type)
+        if (Blocks?.FileType is not { } type)
         {
             throw new InvalidOperationException($"a matrix of {Storage} has no blocks of GGUF files");
         }
 
         CheckRows(firstRow, rowCount, pool);
-        int rowBlocks = Columns / blocks.Columns;
+        int rowBlocks = Columns / Blocks.Columns;
         CheckSize(rowCount, source, (long)rowCount * rowBlocks * type.BlockBytes(), $"values in blocks of {type}");
         if (source.IsEmpty)
         {
@@ -30,7 +30,7 @@ public sealed unsafe partial class PackedMatrix
         fixed (byte* first = source)
         {
             var body = new BlocksBody(this, first, type.BlockBytes(), firstRow, firstRow + rowCount, null, null);
-            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+            RunPanels(firstRow, rowCount, pool, ref body);
         }
 
         GC.KeepAlive(this);
@@ -68,7 +68,7 @@ public sealed unsafe partial class PackedMatrix
         WorkerPool pool
     )
     {
-        if (blocks is not GroupPanelBlocks groups)
+        if (Blocks is not GroupPanelBlocks groups)
         {
             throw new InvalidOperationException($"a matrix of {Storage} has no groups");
         }
@@ -112,7 +112,7 @@ public sealed unsafe partial class PackedMatrix
                 firstScale,
                 firstZero
             );
-            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+            RunPanels(firstRow, rowCount, pool, ref body);
         }
 
         GC.KeepAlive(this);
@@ -128,11 +128,10 @@ public sealed unsafe partial class PackedMatrix
         byte* zeros
     ) : IParallelBody
     {
-        // One part is one panel, so that two threads never write into the same one.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)] // loading packs each matrix once: there is no later call
         public void Run(int part, int worker)
         {
-            PanelBlocks blocks = matrix.blocks!;
+            PanelBlocks blocks = matrix.Blocks!;
             int panel = firstRow / PanelRows + part;
             int start = Math.Max(firstRow, panel * PanelRows);
             int end = Math.Min(endRow, panel * PanelRows + PanelRows);

@@ -10,7 +10,6 @@ public sealed unsafe partial class PackedMatrix
     readonly struct TransposeBody(PackedMatrix matrix, byte* source, ElementType sourceType, int firstRow, int endRow)
         : IParallelBody
     {
-        // One part is one panel, so that two threads never write into the same one.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)] // loading packs each matrix once: there is no later call
         public void Run(int part, int worker)
         {

@@ -38,7 +38,6 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     const int LeadBytes = 64;
 
     readonly AlignedBuffer panels;
-    readonly PanelBlocks? blocks; // null for plain numbers
     readonly long offset; // bytes of the owner's panels before the first one of this slice
     readonly bool owned = true;
 
@@ -61,20 +60,20 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         Rows = rows;
         Columns = columns;
         Storage = storage;
-        blocks = PanelBlocks.Of(storage);
-        if (blocks is null)
+        Blocks = PanelBlocks.Of(storage);
+        if (Blocks is null)
         {
             long stored = storage == WeightFormat.F32 ? columns : (columns + 1L) / 2 * 2;
             PanelBytes = stored * PanelRows * storage.ValueBytes();
         }
-        else if (columns % blocks.Columns == 0)
+        else if (columns % Blocks.Columns == 0)
         {
-            PanelBytes = (long)columns / blocks.Columns * blocks.PanelBytes;
+            PanelBytes = (long)columns / Blocks.Columns * Blocks.PanelBytes;
         }
         else
         {
             throw new ArgumentException(
-                $"{columns} columns are no multiple of the {blocks.Columns} of a block of {storage}",
+                $"{columns} columns are no multiple of the {Blocks.Columns} of a block of {storage}",
                 nameof(columns)
             );
         }
@@ -87,7 +86,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         Rows = rows;
         Columns = whole.Columns;
         Storage = whole.Storage;
-        blocks = whole.blocks;
+        Blocks = whole.Blocks;
         PanelBytes = whole.PanelBytes;
         panels = whole.panels;
         offset = whole.offset + (firstRow / PanelRows * PanelBytes);
@@ -105,6 +104,9 @@ public sealed unsafe partial class PackedMatrix : IDisposable
 
     /// <summary>Size of the packed values, the zeros of the last panel included.</summary>
     public long Bytes => checked(PanelCount * PanelBytes);
+
+    /// <summary>The blocks of <see cref="Storage"/>; null for plain numbers.</summary>
+    internal PanelBlocks? Blocks { get; }
 
     /// <summary>How many panels there are.</summary>
     internal int PanelCount => (int)(((long)Rows + PanelRows - 1) / PanelRows);
@@ -147,7 +149,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         fixed (byte* first = source)
         {
             var body = new PackBody(this, first, sourceType, firstRow, firstRow + rowCount);
-            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+            RunPanels(firstRow, rowCount, pool, ref body);
         }
 
         GC.KeepAlive(this);
@@ -177,11 +179,16 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         fixed (byte* first = source)
         {
             var body = new TransposeBody(this, first, sourceType, firstRow, firstRow + rowCount);
-            pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
+            RunPanels(firstRow, rowCount, pool, ref body);
         }
 
         GC.KeepAlive(this);
     }
+
+    // A part for each panel that some of the rows lie in: two threads never write into the same one.
+    static void RunPanels<TBody>(int firstRow, int rowCount, WorkerPool pool, ref TBody body)
+        where TBody : struct, IParallelBody =>
+        pool.Run((firstRow + rowCount - 1) / PanelRows - firstRow / PanelRows + 1, ref body);
 
     void Check(int firstRow, int rowCount, ReadOnlySpan<byte> source, ElementType sourceType, WorkerPool pool)
     {
@@ -236,9 +243,9 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         }
 
         byte* panel = Panels + row / PanelRows * PanelBytes;
-        if (blocks is not null)
+        if (Blocks is not null)
         {
-            UnpackRow(blocks, panel, row % PanelRows, destination);
+            UnpackRow(Blocks, panel, row % PanelRows, destination);
             GC.KeepAlive(this);
             return;
         }
@@ -275,7 +282,6 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     readonly struct PackBody(PackedMatrix matrix, byte* source, ElementType sourceType, int firstRow, int endRow)
         : IParallelBody
     {
-        // One part is one panel, so that two threads never write into the same one.
         public void Run(int part, int worker)
         {
             int panel = firstRow / PanelRows + part;

@@ -49,6 +49,9 @@ public readonly struct CheckpointTensor
     /// <summary>The type of the blocks a GGUF file stores it in; null where there are none.</summary>
     internal GgmlType? Blocks => (file as GgufWeight)?.Blocks;
 
+    /// <summary>The format in which a matrix keeps its values: blocks as they are, as far as kernels read them.</summary>
+    internal WeightFormat Format => Blocks?.Format() ?? Type.Format();
+
     /// <summary>The blocks as they lie in the file.</summary>
     /// <exception cref="CheckpointException">There are more than 2 GiB of them.</exception>
     internal ReadOnlySpan<byte> BlockBytes => ((GgufWeight)file).BlockBytes(offset / Type.Size(), Count);

@@ -226,12 +226,11 @@ public sealed class WeightSource(
     {
         CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
         int step = Tensors.Experts.Stacked(outputs);
-        GgmlType? type = listener is null ? checkpoint.PackedType(name, count, inputs, outputs) : null;
-        WeightFormat format = listener is null ? type?.Format() ?? tensor.Type.Format() : WeightFormat.F32;
-        PackedMatrix packed = new(checked(count * step), inputs, format);
+        Part part = new(name, outputs, tensor, null, checkpoint.PackedType(name, count, inputs, outputs));
+        PackedMatrix packed = new(checked(count * step), inputs, Format(part));
         for (int i = 0; i < count; i++)
         {
-            if (type is { } blocks)
+            if (part.Packed is { } blocks && blocks.Format() == packed.Storage)
             {
                 Pack(packed, i * step, name, new ExpertRows(tensor.Rows(i, 1), 0, outputs), blocks);
                 continue;
@@ -315,17 +314,12 @@ public sealed class WeightSource(
 
     // What the user asked for, else the format that keeps its values: blocks as they are, as far as the kernels read them.
     WeightFormat Format(Part part) =>
-        listener is not null
-            ? WeightFormat.F32
-            : part.Packed?.Format()
-                ?? part.Decoded?.Format
-                ?? part.Stored.Blocks?.Format()
-                ?? part.Stored.Type.Format();
+        listener is not null ? WeightFormat.F32 : part.Packed?.Format() ?? part.Decoded?.Format ?? part.Stored.Format;
 
-    // product: first row and rows of the map it becomes a part of
+    // Into the format of the part, or into f32. product: first row and rows of the map it becomes a part of
     void Pack(PackedMatrix packed, (int First, int Rows) product, int firstRow, Part part)
     {
-        if (part.Packed is { } type && listener is null)
+        if (part.Packed is { } type && type.Format() == packed.Storage)
         {
             Pack(packed, firstRow, part.Name, part.Decoded ?? new TensorRows(part.Stored), type);
         }
