@@ -26,7 +26,7 @@ public sealed partial class ArchitectureTests
         ["Conversion", "Generation"],
         ["Engine"],
         ["Chat"],
-        ["Documents", "Tiling"],
+        ["Documents", "Tiling", "Datasets"],
         ["Calibration", "Verification"],
     ];
 
@@ -105,7 +105,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Calibration|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Datasets|Calibration|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();
