@@ -6,6 +6,7 @@ using VlmSharp.Formats.Gguf;
 using VlmSharp.Models;
 using VlmSharp.Testing;
 using VlmSharp.Text;
+using VlmSharp.Training.Scratch;
 using Xunit;
 
 namespace VlmSharp.Hosting.Tests;

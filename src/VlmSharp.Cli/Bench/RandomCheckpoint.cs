@@ -1,5 +1,5 @@
-using System.Text.Json;
-using System.Text.Json.Nodes;
+using VlmSharp.Formats;
+using VlmSharp.Training.Scratch;
 
 namespace VlmSharp.Cli.Bench;
 
@@ -28,9 +28,8 @@ sealed class RandomCheckpoint : IDisposable
             : Directory.CreateDirectory(directory).FullName;
         try
         {
-            RandomTokenizer.Write(Path);
-            File.WriteAllText(InDirectory("config.json"), shape.Config.ToJsonString());
-            File.WriteAllText(InDirectory("preprocessor_config.json"), Processor(shape).ToJsonString());
+            NewTokenizer.Write(Path, RandomTokenizer.Pairs());
+            NewCheckpoint.WriteConfigs(Path, shape, (4 * 28 * 28, 16384 * 28 * 28));
             WriteWeights([.. shape.Tensors()], onProgress);
         }
         catch
@@ -43,52 +42,29 @@ sealed class RandomCheckpoint : IDisposable
     /// <summary>The directory.</summary>
     public string Path { get; }
 
-    string InDirectory(string name) => System.IO.Path.Combine(Path, name);
-
-    static JsonObject Processor(ModelShape shape) =>
-        new()
-        {
-            ["min_pixels"] = 4 * 28 * 28,
-            ["max_pixels"] = 16384 * 28 * 28,
-            ["patch_size"] = shape.PatchSize,
-            ["temporal_patch_size"] = 2,
-            ["merge_size"] = 2,
-            ["image_mean"] = new JsonArray(0.5, 0.5, 0.5),
-            ["image_std"] = new JsonArray(0.5, 0.5, 0.5),
-        };
-
     void WriteWeights((string Name, int[] Shape)[] tensors, Action<double> onProgress)
     {
-        JsonObject header = [];
-        long total = 0;
-        foreach ((string name, int[] shape) in tensors)
-        {
-            long end = total + (2 * shape.Aggregate(1L, (count, extent) => count * extent));
-            header[name] = new JsonObject
-            {
-                ["dtype"] = "BF16",
-                ["shape"] = new JsonArray([.. shape.Select(extent => (JsonNode)extent)]),
-                ["data_offsets"] = new JsonArray(total, end),
-            };
-            total = end;
-        }
-
-        byte[] json = JsonSerializer.SerializeToUtf8Bytes(header);
-        using FileStream file = new(
-            InDirectory("model.safetensors"),
-            FileMode.Create,
-            FileAccess.Write,
-            FileShare.None,
-            0
-        );
-        file.Write(BitConverter.GetBytes((long)json.Length));
-        file.Write(json);
+        SafetensorsEntry[] entries =
+        [
+            .. tensors.Select(tensor => new SafetensorsEntry(tensor.Name, SafetensorsType.BF16, tensor.Shape)),
+        ];
+        long total = entries.Sum(entry => entry.Bytes);
+        long written = 0;
         byte[] block = RandomWeights();
-        for (long written = 0; written < total; written += block.Length)
-        {
-            file.Write(block, 0, (int)Math.Min(block.Length, total - written));
-            onProgress((double)written / total);
-        }
+        SafetensorsFileWriter.Write(
+            System.IO.Path.Combine(Path, "model.safetensors"),
+            entries,
+            (entry, stream) =>
+            {
+                for (long left = entry.Bytes; left > 0; left -= block.Length)
+                {
+                    stream.Write(block, 0, (int)Math.Min(block.Length, left));
+                }
+
+                written += entry.Bytes;
+                onProgress((double)written / total);
+            }
+        );
     }
 
     /// <summary>bf16 values of both signs between 2^-8 and 2^-4, as weights are: neither denormal nor growing from layer to layer.</summary>

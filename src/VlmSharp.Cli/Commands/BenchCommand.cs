@@ -8,6 +8,7 @@ using VlmSharp.Formats;
 using VlmSharp.Kernels;
 using VlmSharp.Models;
 using VlmSharp.Tensors;
+using VlmSharp.Training.Scratch;
 
 namespace VlmSharp.Cli.Commands;
 

@@ -18,7 +18,8 @@ enum SplitPattern
 /// </remarks>
 static class PieceSplitter
 {
-    const string Qwen2Expression =
+    /// <summary>As tokenizer.json of Qwen2 has it.</summary>
+    public const string Qwen2Expression =
         @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     const string Gpt2Expression = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";

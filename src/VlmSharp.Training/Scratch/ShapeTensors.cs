@@ -1,10 +1,10 @@
 using VlmSharp.Models;
 using VlmSharp.Models.Blocks;
 
-namespace VlmSharp.Cli.Bench;
+namespace VlmSharp.Training.Scratch;
 
 /// <summary>Names and shapes of the weights of an architecture, as the published checkpoints have them.</summary>
-static class ShapeTensors
+public static class ShapeTensors
 {
     /// <summary>Qwen2-VL.</summary>
     public static IEnumerable<(string Name, int[] Shape)> Of(Qwen2VL.Config config)

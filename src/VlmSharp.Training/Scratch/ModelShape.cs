@@ -2,13 +2,13 @@ using System.Text.Json.Nodes;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 
-namespace VlmSharp.Cli.Bench;
+namespace VlmSharp.Training.Scratch;
 
-/// <summary>The sizes of a published model, with which speed can be measured on random weights.</summary>
+/// <summary>The sizes of a model: published ones, whose speed can be measured on random weights, and small ones to train from scratch.</summary>
 /// <param name="Name">As <c>--shape</c> takes it.</param>
 /// <param name="Config">What stands in <c>config.json</c>.</param>
 /// <param name="PatchSize">Of the processor.</param>
-sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
+public sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
 {
     /// <summary>From the configs of Qwen/Qwen2-VL-*, Qwen/Qwen2.5-VL-* and Qwen/Qwen3-VL-*.</summary>
     public static IReadOnlyList<ModelShape> All { get; } =
@@ -20,7 +20,46 @@ sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
         Qwen3("qwen3-vl-2b", 2048, 6144, 28, 16, tied: true, 24, 1024, 4096, [5, 11, 17]),
         Qwen3("qwen3-vl-4b", 2560, 9728, 36, 32, tied: true, 24, 1024, 4096, [5, 11, 17]),
         Qwen3("qwen3-vl-8b", 4096, 12288, 36, 32, tied: false, 27, 1152, 4304, [8, 16, 24]),
+        // Small ones of the architecture of Qwen2-VL, which two cores can train from scratch.
+        Reader("reader-4m", new(192, 512, 6, 6, 2), new(5, 128, 4, 3), [4, 6, 6]),
+        Reader("reader-7m", new(256, 640, 5, 4, 2), new(6, 192, 6, 4), [8, 12, 12]),
+        Reader("reader-12m", new(320, 896, 6, 5, 1), new(8, 192, 6, 4), [8, 12, 12]),
     ];
+
+    /// <summary>Decoder of a <see cref="Reader"/>.</summary>
+    readonly record struct SmallText(int Hidden, int Mlp, int Layers, int Heads, int KvHeads);
+
+    /// <summary>Tower of a <see cref="Reader"/>; Mlp in widths.</summary>
+    readonly record struct SmallTower(int Depth, int Width, int Heads, int Mlp);
+
+    /// <summary>The config for a vocabulary of its own, whose special tokens follow the ordinary ones.</summary>
+    /// <param name="ordinary">Tokens without the special ones.</param>
+    public ModelShape WithVocabulary(int ordinary)
+    {
+        JsonObject config = (JsonObject)Config.DeepClone();
+        JsonObject text = config["text_config"] as JsonObject ?? config;
+        text["vocab_size"] = ordinary + NewTokenizer.Special.Count;
+        foreach (
+            (string field, string token) in (ReadOnlySpan<(string, string)>)
+                [
+                    ("bos_token_id", "<|endoftext|>"),
+                    ("eos_token_id", "<|im_end|>"),
+                    ("vision_start_token_id", "<|vision_start|>"),
+                    ("vision_end_token_id", "<|vision_end|>"),
+                    ("vision_token_id", "<|vision_pad|>"),
+                    ("image_token_id", "<|image_pad|>"),
+                    ("video_token_id", "<|video_pad|>"),
+                ]
+        )
+        {
+            config[field] = ordinary + NewTokenizer.IndexOf(token);
+        }
+
+        return this with
+        {
+            Config = config,
+        };
+    }
 
     static JsonObject Text(int hidden, int mlp, int layers, int heads, int kvHeads, int vocabulary) =>
         new()
@@ -62,6 +101,20 @@ sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
             ["patch_size"] = 14,
         };
         return new(name, config, 14);
+    }
+
+    static ModelShape Reader(string name, SmallText text, SmallTower tower, int[] sections)
+    {
+        ModelShape shape = Qwen2(name, text.Hidden, text.Mlp, text.Layers, text.Heads, text.KvHeads, 512, tied: true);
+        shape.Config["rope_theta"] = 1e4;
+        shape.Config["max_position_embeddings"] = 4096;
+        shape.Config["rope_scaling"]!["mrope_section"] = new JsonArray([.. sections.Select(i => (JsonNode)i)]);
+        JsonObject vision = (JsonObject)shape.Config["vision_config"]!;
+        vision["depth"] = tower.Depth;
+        vision["embed_dim"] = tower.Width;
+        vision["num_heads"] = tower.Heads;
+        vision["mlp_ratio"] = tower.Mlp;
+        return shape;
     }
 
     static ModelShape Qwen25(
