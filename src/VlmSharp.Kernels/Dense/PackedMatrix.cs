@@ -61,23 +61,13 @@ public sealed unsafe partial class PackedMatrix : IDisposable
         Columns = columns;
         Storage = storage;
         Blocks = PanelBlocks.Of(storage);
-        if (Blocks is null)
-        {
-            long stored = storage == WeightFormat.F32 ? columns : (columns + 1L) / 2 * 2;
-            PanelBytes = stored * PanelRows * storage.ValueBytes();
-        }
-        else if (columns % Blocks.Columns == 0)
-        {
-            PanelBytes = (long)columns / Blocks.Columns * Blocks.PanelBytes;
-        }
-        else
-        {
-            throw new ArgumentException(
-                $"{columns} columns are no multiple of the {Blocks.Columns} of a block of {storage}",
-                nameof(columns)
-            );
-        }
-
+        PanelBytes =
+            columns % storage.BlockColumns() == 0
+                ? BytesOfPanel(columns, storage)
+                : throw new ArgumentException(
+                    $"{columns} columns are no multiple of the {storage.BlockColumns()} of a block of {storage}",
+                    nameof(columns)
+                );
         panels = new AlignedBuffer(checked(LeadBytes + (PanelCount * PanelBytes)));
     }
 
@@ -109,13 +99,20 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     internal PanelBlocks? Blocks { get; }
 
     /// <summary>How many panels there are.</summary>
-    internal int PanelCount => (int)(((long)Rows + PanelRows - 1) / PanelRows);
+    internal int PanelCount => (int)PanelsOf(Rows);
 
     /// <summary>Bytes from one panel to the next.</summary>
     internal long PanelBytes { get; }
 
     /// <summary>The first byte of panel 0. Whoever uses it keeps the matrix alive.</summary>
     internal byte* Panels => panels.Pointer + LeadBytes + offset;
+
+    static long PanelsOf(int rows) => ((long)rows + PanelRows - 1) / PanelRows;
+
+    static long BytesOfPanel(int columns, WeightFormat storage) =>
+        PanelBlocks.Of(storage) is { } blocks ? (long)columns / blocks.Columns * blocks.PanelBytes
+        : storage == WeightFormat.F32 ? (long)columns * PanelRows * storage.ValueBytes()
+        : (columns + 1L) / 2 * 2 * PanelRows * storage.ValueBytes();
 
     /// <summary>Some rows as a matrix of their own, in the memory of this one: one of several matrices that are stacked.</summary>
     /// <param name="firstRow">A multiple of <see cref="PanelRows"/>.</param>

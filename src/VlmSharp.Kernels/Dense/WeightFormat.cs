@@ -3,7 +3,10 @@ using VlmSharp.Kernels.Quantized;
 namespace VlmSharp.Kernels;
 
 /// <summary>How a <see cref="PackedMatrix"/> stores weights: as plain numbers, or in blocks of columns of a row that share scales.</summary>
-/// <remarks>Blocks stay as small as the files have them; a value is what <see cref="Dequantize"/> says it is.</remarks>
+/// <remarks>
+/// Blocks stay as small as the files have them; a value is what <see cref="Dequantize"/> says it is. Saved panels have the numbers of the members in them: new
+/// ones come last.
+/// </remarks>
 public enum WeightFormat
 {
     /// <summary>IEEE 754 binary32.</summary>

@@ -50,6 +50,14 @@ public static class GgufExport
             throw new IOException($"{target} does not end in {Suffix}: name the language model's file");
         }
 
+        if (checkpoint.HasPanels)
+        {
+            throw new CheckpointException(
+                checkpoint.Directory,
+                "is packed for this program: take the checkpoint it was made of"
+            );
+        }
+
         foreach (string path in (string[])[target, ProjectorOf(target)])
         {
             if (Path.Exists(path))

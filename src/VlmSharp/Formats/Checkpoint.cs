@@ -56,10 +56,14 @@ public sealed class Checkpoint : IDisposable
         }
 
         Tensors = [.. tensors.Values.Select(weight => weight.Info)];
+        HasPanels = shards is [var only] && PackedTensor.IsIn(only);
         Weights =
         [
             .. Tensors.Select(tensor =>
-                Quantization?.SizeOf(tensor) ?? new WeightSize(tensor.Name, tensor.Count, tensor.Size, tensor.Format)
+                HasPanels && tensor.Type == SafetensorsType.U8
+                    ? PackedTensor.Size(shards[0], tensor)
+                    : Quantization?.SizeOf(tensor)
+                        ?? new WeightSize(tensor.Name, tensor.Count, tensor.Size, tensor.Format)
             ),
         ];
     }
@@ -125,6 +129,9 @@ public sealed class Checkpoint : IDisposable
     /// <summary>How quantised layers are stored, or null where the checkpoint says nothing about it.</summary>
     public Quantization? Quantization { get; }
 
+    /// <summary>Whether matrices lie in the file as they lie in memory, in the order in which the model takes them: <see cref="Panels"/>.</summary>
+    public bool HasPanels { get; }
+
     /// <summary>What each tensor stands for once it is loaded; packed weights are counted one by one.</summary>
     public IReadOnlyList<WeightSize> Weights { get; private set; }
 
@@ -153,7 +160,8 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <summary>Whether there is a tensor of this name.</summary>
-    public bool Contains(string name) => tensors.ContainsKey(name);
+    public bool Contains(string name) =>
+        tensors.ContainsKey(name) || (HasPanels && tensors.ContainsKey(PackedTensor.Name(name, 0)));
 
     /// <summary>A weight of a known shape; it counts as used from then on.</summary>
     /// <param name="name">The tensor's name in the file.</param>
@@ -194,6 +202,19 @@ public sealed class Checkpoint : IDisposable
 
         weight.Used = true;
         return new StoredTensor(weight.File, weight.Info);
+    }
+
+    /// <summary>A matrix of a checkpoint that <see cref="HasPanels"/>; it counts as used from then on.</summary>
+    /// <param name="name">The first tensor's name.</param>
+    /// <param name="n">How many matrices were taken under this name before.</param>
+    /// <param name="pool">Threads to read with.</param>
+    /// <returns>It belongs to the caller.</returns>
+    /// <exception cref="CheckpointException">It is missing or damaged.</exception>
+    internal PackedMatrix Panels(string name, int n, WorkerPool pool)
+    {
+        Weight weight = Find(PackedTensor.Name(name, n), []);
+        weight.Used = true;
+        return PackedTensor.Read(Directory, weight.Info, pool);
     }
 
     /// <summary>What the file says about a tensor that is there.</summary>
@@ -294,12 +315,16 @@ public sealed class Checkpoint : IDisposable
     public void Dispose() => Array.ForEach(files, static file => file.Dispose());
 
     Weight Find(string name, ReadOnlySpan<int> shape) =>
-        tensors.TryGetValue(name, out Weight? weight)
-            ? weight
-            : throw new CheckpointException(
+        tensors.TryGetValue(name, out Weight? weight) ? weight
+        : Contains(name)
+            ? throw new CheckpointException(
                 weights,
-                $"has no tensor '{name}' of shape {TensorInfo.Text(shape)}{Similar(name)}"
-            );
+                $"has '{name}' packed in panels, which can only be run: take the checkpoint it was made of"
+            )
+        : throw new CheckpointException(
+            weights,
+            $"has no tensor '{name}' of shape {TensorInfo.Text(shape)}{Similar(name)}"
+        );
 
     string Similar(string name)
     {

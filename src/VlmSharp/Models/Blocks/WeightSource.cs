@@ -12,11 +12,13 @@ namespace VlmSharp.Models.Blocks;
 /// <param name="pool">Threads to pack with.</param>
 /// <param name="progress">Told the share of bytes done, 0 to 1.</param>
 /// <param name="listener">Told where values go. With it matrices are stored as f32: it is going to change them.</param>
+/// <param name="recorder">Told what the model takes, to write it as it is.</param>
 public sealed class WeightSource(
     Checkpoint checkpoint,
     WorkerPool pool,
     IProgress<double>? progress = null,
-    IWeightListener? listener = null
+    IWeightListener? listener = null,
+    IWeightRecorder? recorder = null
 )
 {
     // Rows that one thread decodes at a time, and how often it does before they are packed: while they are in its cache.
@@ -28,7 +30,10 @@ public sealed class WeightSource(
     const long PieceBytes = 64 << 20;
     const long ReleaseAfter = 16 << 20;
 
-    readonly long total = checkpoint.Tensors.Sum(t => t.Count);
+    readonly long total = checkpoint.HasPanels
+        ? checkpoint.Weights.Sum(w => w.Count)
+        : checkpoint.Tensors.Sum(t => t.Count);
+    readonly Dictionary<string, int> taken = []; // matrices taken under each name
     readonly RowEncoder encoder = new(pool);
     float[] decoded = [];
     long done;
@@ -53,6 +58,75 @@ public sealed class WeightSource(
     /// <param name="parts">Name without <c>.weight</c>, and outputs.</param>
     public Linear Linear(int inputs, bool bias, params ReadOnlySpan<(string Name, int Outputs)> parts)
     {
+        int outputs = 0;
+        foreach ((_, int count) in parts)
+        {
+            outputs = checked(outputs + count);
+        }
+
+        string name = $"{parts[0].Name}.weight";
+        PackedMatrix[] packed = checkpoint.HasPanels
+            ? ReadPanels(name, outputs, inputs)
+            : PackParts(name, inputs, bias, parts);
+        float[] biases = bias ? new float[outputs] : [];
+        int row = 0;
+        foreach ((string part, int count) in parts)
+        {
+            if (bias)
+            {
+                Read($"{part}.bias", biases, row, count);
+            }
+
+            row += count;
+        }
+
+        return new Linear(name, packed, biases);
+    }
+
+    // The matrices of a product, as the panels of the file have them.
+    PackedMatrix[] ReadPanels(string name, int outputs, int inputs)
+    {
+        List<PackedMatrix> read = [];
+        for (int rows = 0; rows < outputs; rows += read[^1].Rows)
+        {
+            int n = taken[name] = taken.GetValueOrDefault(name, -1) + 1;
+            PackedMatrix matrix = checkpoint.Panels(name, n, pool);
+            read.Add(matrix);
+            if (matrix.Columns != inputs || matrix.Rows == 0 || matrix.Rows > outputs - rows)
+            {
+                throw new CheckpointException(
+                    checkpoint.Directory,
+                    $"the panels '{name}' are {matrix.Rows} x {matrix.Columns}, {checkpoint.Config.File} asks for {outputs - rows} x {inputs}"
+                );
+            }
+
+            recorder?.Packed(name, matrix);
+            Count((long)matrix.Rows * matrix.Columns);
+        }
+
+        return [.. read];
+    }
+
+    // A matrix that is one in the file too.
+    PackedMatrix ReadPanel(string name, int rows, int columns)
+    {
+        PackedMatrix[] read = ReadPanels(name, rows, columns);
+        return read.Length == 1
+            ? read[0]
+            : throw new CheckpointException(
+                checkpoint.Directory,
+                $"the panels '{name}' are {read.Length} matrices, expected one of {rows} x {columns}"
+            );
+    }
+
+    PackedMatrix Recorded(string name, PackedMatrix matrix)
+    {
+        recorder?.Packed(name, matrix);
+        return matrix;
+    }
+
+    PackedMatrix[] PackParts(string name, int inputs, bool bias, ReadOnlySpan<(string Name, int Outputs)> parts)
+    {
         // Every shape is checked before the first byte is allocated.
         Part[] found = new Part[parts.Length];
         for (int i = 0; i < found.Length; i++)
@@ -60,9 +134,7 @@ public sealed class WeightSource(
             found[i] = Find(parts[i].Name, parts[i].Outputs, inputs, bias);
         }
 
-        float[] biases = bias ? new float[checked(found.Sum(part => part.Outputs))] : [];
         List<PackedMatrix> packed = [];
-        int biasRow = 0;
         for (int first = 0, end; first < found.Length; first = end)
         {
             // Neighbours that are stored alike make one matrix.
@@ -81,30 +153,32 @@ public sealed class WeightSource(
             {
                 Pack(matrix, (0, matrix.Rows), row, part);
                 row += part.Outputs;
-                if (bias)
-                {
-                    Read($"{part.Name}.bias", biases, biasRow, part.Outputs);
-                    biasRow += part.Outputs;
-                }
             }
+
+            recorder?.Packed(name, matrix);
         }
 
-        return new Linear($"{parts[0].Name}.weight", [.. packed], biases);
+        return [.. packed];
     }
 
     /// <summary>A table or matrix <c>[rows, columns]</c>, whose shape in the file may have more axes behind the first.</summary>
     public PackedMatrix Matrix(string name, params ReadOnlySpan<int> shape)
     {
-        Part part = new(name, shape[0], checkpoint.Get(name, shape), null, checkpoint.PackedType(name, shape));
         int columns = 1;
         foreach (int extent in shape[1..])
         {
             columns = checked(columns * extent);
         }
 
+        if (checkpoint.HasPanels)
+        {
+            return ReadPanel(name, shape[0], columns);
+        }
+
+        Part part = new(name, shape[0], checkpoint.Get(name, shape), null, checkpoint.PackedType(name, shape));
         PackedMatrix packed = new(shape[0], columns, Format(part));
         Pack(packed, (0, shape[0]), 0, part);
-        return packed;
+        return Recorded(name, packed);
     }
 
     /// <summary>A linear map made of rows of one tensor <c>[rows, inputs]</c> and of its bias, in another order or in part.</summary>
@@ -121,36 +195,53 @@ public sealed class WeightSource(
         params ReadOnlySpan<(int First, int Count)> blocks
     )
     {
-        CheckpointTensor tensor = checkpoint.Get(weight, rows, inputs);
-        float[] biases = checkpoint.Get(bias, rows).ToArray();
+        float[] biases = new float[rows];
+        Read(bias, biases, 0, rows);
         int outputs = 0;
         foreach ((_, int count) in blocks)
         {
             outputs += count;
         }
 
-        PackedMatrix packed = new(outputs, inputs, tensor.Type);
         float[] chosen = new float[outputs];
         int row = 0;
         foreach ((int first, int count) in blocks)
         {
-            packed.PackRows(row, count, tensor.Rows(first, count).Bytes, tensor.Type, pool);
             biases.AsSpan(first, count).CopyTo(chosen.AsSpan(row));
             row += count;
         }
 
-        Count(outputs * (inputs + 1L));
-        return new Linear(weight, packed, chosen);
+        if (checkpoint.HasPanels)
+        {
+            return new Linear(weight, ReadPanel(weight, outputs, inputs), chosen);
+        }
+
+        CheckpointTensor tensor = checkpoint.Get(weight, rows, inputs);
+        PackedMatrix packed = new(outputs, inputs, tensor.Type);
+        row = 0;
+        foreach ((int first, int count) in blocks)
+        {
+            packed.PackRows(row, count, tensor.Rows(first, count).Bytes, tensor.Type, pool);
+            row += count;
+        }
+
+        Count((long)outputs * inputs);
+        return new Linear(weight, Recorded(weight, packed), chosen);
     }
 
     /// <summary>A linear map without bias whose tensor is stored <c>[inputs, outputs]</c>, as code has it that computes <c>x @ W</c>.</summary>
     public Linear Transposed(string name, int inputs, int outputs)
     {
+        if (checkpoint.HasPanels)
+        {
+            return new Linear(name, ReadPanel(name, outputs, inputs), []);
+        }
+
         CheckpointTensor tensor = checkpoint.Get(name, inputs, outputs);
         PackedMatrix packed = new(outputs, inputs, tensor.Type);
         packed.PackTransposed(0, outputs, tensor.Bytes, tensor.Type, pool);
         Count(tensor.Count);
-        return new Linear(name, packed, []);
+        return new Linear(name, Recorded(name, packed), []);
     }
 
     /// <summary>A table <c>[rows, width]</c> that is added and not multiplied with, widened to f32.</summary>
@@ -160,6 +251,7 @@ public sealed class WeightSource(
         float[] values = tensor.ToArray();
         Count(tensor.Count);
         listener?.Placed(values, 0, tensor);
+        recorder?.Read(tensor, values);
         return values;
     }
 
@@ -224,8 +316,13 @@ public sealed class WeightSource(
     // [count, inputs, outputs] in one tensor, packed from the map as it stands: no copy of it is ever whole.
     PackedMatrix Stack(string name, int count, int outputs, int inputs)
     {
-        CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
         int step = Tensors.Experts.Stacked(outputs);
+        if (checkpoint.HasPanels)
+        {
+            return ReadPanel(name, checked(count * step), inputs);
+        }
+
+        CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
         Part part = new(name, outputs, tensor, null, checkpoint.PackedType(name, count, inputs, outputs));
         PackedMatrix packed = new(checked(count * step), inputs, Format(part));
         for (int i = 0; i < count; i++)
@@ -241,20 +338,26 @@ public sealed class WeightSource(
             Count(tensor.Count / count);
         }
 
-        return packed;
+        return Recorded(name, packed);
     }
 
     // Of each expert one tensor [outputs, inputs] or several, one below the other.
     PackedMatrix Stack(string name, int count, int inputs, params (string Name, int Outputs)[] parts)
     {
+        int outputs = parts.Sum(p => p.Outputs);
+        int step = Tensors.Experts.Stacked(outputs);
+        string first = $"{name}.{parts[0].Name}";
+        if (checkpoint.HasPanels)
+        {
+            return ReadPanel(first, checked(count * step), inputs);
+        }
+
         Part[] found =
         [
             .. Enumerable
                 .Range(0, count)
                 .SelectMany(i => parts.Select(p => Find($"{name}.{i}.{p.Name}", p.Outputs, inputs, bias: false))),
         ];
-        int outputs = parts.Sum(p => p.Outputs);
-        int step = Tensors.Experts.Stacked(outputs);
         WeightFormat format = Format(found[0]);
         bool alike = Array.TrueForAll(found, part => Format(part) == format);
         PackedMatrix packed = new(checked(count * step), inputs, alike ? format : WeightFormat.F32);
@@ -268,7 +371,7 @@ public sealed class WeightSource(
             }
         }
 
-        return packed;
+        return Recorded(first, packed);
     }
 
     // A matrix [outputs, inputs] as the file has it: its values, or rows that have to be decoded.
@@ -418,6 +521,7 @@ public sealed class WeightSource(
         CheckpointTensor tensor = checkpoint.Get(name, count);
         tensor.CopyTo(values.AsSpan(first, count));
         listener?.Placed(values, first, tensor);
+        recorder?.Read(tensor, values.AsSpan(first, count));
         Count(tensor.Count);
     }
 

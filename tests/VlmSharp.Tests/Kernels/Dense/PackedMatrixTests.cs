@@ -207,4 +207,30 @@ public sealed class PackedMatrixTests
             Near.SameBits(values.AsSpan(r * row.Length, row.Length), row, $"row {r}");
         }
     }
+
+    public static TheoryData<WeightFormat> Formats => [.. Enum.GetValues<WeightFormat>()];
+
+    [Theory, MemberData(nameof(Formats))]
+    public void Saved_panels_are_read_as_they_were(WeightFormat format)
+    {
+        using var pool = new WorkerPool(3);
+        using TemporaryDirectory directory = new();
+        using var matrix = new PackedMatrix(70, 512, format);
+        Random random = new(1);
+        byte[] before = new byte[PackedMatrix.HeaderBytes + matrix.Bytes];
+        random.NextBytes(before);
+        using (var stream = new MemoryStream())
+        {
+            matrix.Save(stream);
+            stream.ToArray().AsSpan(0, PackedMatrix.HeaderBytes).CopyTo(before);
+        }
+
+        File.WriteAllBytes(directory["panels"], [.. new byte[7], .. before]);
+        using var file = File.OpenHandle(directory["panels"]);
+        using PackedMatrix read = PackedMatrix.Load(file, 7, before.Length, pool);
+        Assert.Equal((70, 512, format), (read.Rows, read.Columns, read.Storage));
+        using var again = new MemoryStream();
+        read.Save(again);
+        Assert.Equal(before, again.ToArray());
+    }
 }

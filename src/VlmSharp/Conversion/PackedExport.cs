@@ -1,0 +1,145 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using VlmSharp.Formats;
+using VlmSharp.Kernels;
+using VlmSharp.Models;
+using VlmSharp.Models.Blocks;
+
+namespace VlmSharp.Conversion;
+
+/// <summary>Writes a checkpoint whose matrices lie in the file as they lie in memory, so that loading is reading.</summary>
+/// <remarks>The other files of the directory go with it. Only this program reads the weights, and only in builds with the same layout of panels.</remarks>
+public static class PackedExport
+{
+    static readonly string[] Copied = [".json", ".txt", ".jinja", ".tiktoken", ".md"];
+
+    // What config.json or a file of its own says about the way quantised layers were stored: they are panels now.
+    const string Quantization = "quantization_config";
+    const string QuantizationFile = "quantize_config.json";
+
+    /// <summary>Writes the directory, which appears when it is complete.</summary>
+    /// <param name="checkpoint">A directory in Hugging Face layout; <see cref="Checkpoint.PackTo"/> says what its matrices are packed to.</param>
+    /// <param name="target">A directory that does not exist.</param>
+    /// <param name="pool">Threads to pack with.</param>
+    /// <param name="progress">Told the share of weights that are packed, 0 to 1.</param>
+    /// <returns>For each format the number of matrices and their bytes.</returns>
+    /// <exception cref="CheckpointException">The checkpoint is a pair of GGUF files or packed already, or cannot be loaded.</exception>
+    /// <exception cref="IOException">The target is there already, or cannot be written.</exception>
+    public static IReadOnlyList<(WeightFormat Format, int Matrices, long Bytes)> Write(
+        Checkpoint checkpoint,
+        string target,
+        WorkerPool pool,
+        IProgress<double>? progress = null
+    )
+    {
+        if (checkpoint.Gguf.Count > 0 || checkpoint.HasPanels)
+        {
+            string what = checkpoint.HasPanels ? "is packed already" : "is a GGUF file";
+            throw new CheckpointException(checkpoint.Directory, $"{what}; panels are made of a checkpoint directory");
+        }
+
+        if (Path.Exists(target))
+        {
+            throw new IOException($"{target} is there already; remove it or choose another name");
+        }
+
+        string unfinished = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.unfinished";
+        if (Directory.Exists(unfinished))
+        {
+            Directory.Delete(unfinished, recursive: true);
+        }
+
+        Directory.CreateDirectory(unfinished);
+        try
+        {
+            Recorder recorder = new();
+            using (
+                ModelRegistry.Open(checkpoint).Load(new WeightSource(checkpoint, pool, progress, recorder: recorder))
+            )
+            {
+                recorder.Save(Path.Combine(unfinished, "model.safetensors"));
+            }
+
+            CopyFiles(checkpoint.Directory, unfinished);
+            Directory.Move(unfinished, target);
+            return
+            [
+                .. recorder
+                    .Matrices.GroupBy(matrix => matrix.Matrix.Storage)
+                    .Select(group => (group.Key, group.Count(), group.Sum(matrix => matrix.Matrix.Bytes))),
+            ];
+        }
+        catch
+        {
+            Directory.Delete(unfinished, recursive: true);
+            throw;
+        }
+    }
+
+    static void CopyFiles(string source, string target)
+    {
+        foreach (string file in Directory.GetFiles(source))
+        {
+            string name = Path.GetFileName(file);
+            bool index = name.EndsWith(".safetensors.index.json", StringComparison.Ordinal);
+            if (Copied.Contains(Path.GetExtension(name)) && !index && name != QuantizationFile)
+            {
+                File.Copy(file, Path.Combine(target, name));
+            }
+        }
+
+        string config = Path.Combine(target, "config.json");
+        JsonObject json = JsonNode.Parse(File.ReadAllBytes(config))!.AsObject();
+        if (json.Remove(Quantization))
+        {
+            File.WriteAllText(config, json.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
+        }
+    }
+
+    sealed class Recorder : IWeightRecorder
+    {
+        readonly Dictionary<string, int> taken = [];
+        readonly Dictionary<string, (int[] Shape, float[] Values)> arrays = [];
+        readonly List<(string Name, PackedMatrix Matrix)> matrices = [];
+
+        public IReadOnlyList<(string Name, PackedMatrix Matrix)> Matrices => matrices;
+
+        public void Packed(string name, PackedMatrix matrix)
+        {
+            int n = taken[name] = taken.GetValueOrDefault(name, -1) + 1;
+            matrices.Add((PackedTensor.Name(name, n), matrix));
+        }
+
+        public void Read(CheckpointTensor tensor, ReadOnlySpan<float> values) =>
+            arrays[tensor.Name] = (tensor.Shape, values.ToArray());
+
+        // Matrices first: headers are of 64 bytes, and so each stays at a multiple of 64.
+        public void Save(string path)
+        {
+            Dictionary<string, PackedMatrix> packed = matrices.ToDictionary(m => m.Name, m => m.Matrix);
+            SafetensorsFileWriter.Write(
+                path,
+                [
+                    .. matrices.Select(m => new SafetensorsEntry(
+                        m.Name,
+                        SafetensorsType.U8,
+                        [checked((int)((PackedMatrix.HeaderBytes + m.Matrix.Bytes) / 64)), 64]
+                    )),
+                    .. arrays.Select(a => new SafetensorsEntry(a.Key, SafetensorsType.F32, a.Value.Shape)),
+                ],
+                (entry, stream) =>
+                {
+                    if (packed.TryGetValue(entry.Name, out PackedMatrix? matrix))
+                    {
+                        matrix.Save(stream);
+                        return;
+                    }
+
+                    stream.Write(MemoryMarshal.AsBytes(arrays[entry.Name].Values.AsSpan()));
+                },
+                new Dictionary<string, string> { [PackedTensor.MetadataKey] = PackedTensor.Version }
+            );
+        }
+    }
+}
