@@ -31,6 +31,10 @@ public static class ImageDecoder
         return Describe(source, "", partial: source.Format.CanBePartial);
     }
 
+    /// <summary>Reads the header of a file.</summary>
+    /// <exception cref="MediaException">As <see cref="ReadInfo"/>, or the file cannot be read.</exception>
+    public static ImageInfo ReadFileInfo(string path) => ReadInfo(ReadFile(path, ImageLimits.Default), path);
+
     /// <summary>Reads the header of one page of a TIFF or HEIF that has several.</summary>
     /// <param name="bytes">The file.</param>
     /// <param name="name">What errors call it.</param>

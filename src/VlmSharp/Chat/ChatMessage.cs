@@ -63,6 +63,9 @@ public abstract record ChatContent;
 /// <summary>Text.</summary>
 public sealed record ChatText(string Text) : ChatContent;
 
+/// <summary>Text that the program wrote: special tokens in it are tokens, whoever the message is from. The tags around a box of an example, say.</summary>
+public sealed record ChatMarkup(string Text) : ChatContent;
+
 /// <summary>A picture or a video.</summary>
 /// <param name="Source">The pixels.</param>
 /// <param name="Limits">Pixel limits of this medium; the checkpoint's where not given.</param>

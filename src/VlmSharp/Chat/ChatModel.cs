@@ -33,10 +33,30 @@ public sealed class ChatModel : IDisposable
             );
         }
 
-        Prompts = Model is QwenVL first
-            ? new QwenVLPromptBuilder(Tokenizer, first, Defaults.ChatFormat)
-            : new PromptBuilder(Template!, Tokenizer, Model);
+        Prompts = CreatePrompts(Model, Tokenizer, Template, Defaults);
     }
+
+    static IPromptBuilder CreatePrompts(
+        IVisionLanguageModel model,
+        Tokenizer tokenizer,
+        ChatTemplate? template,
+        GenerationConfig defaults
+    ) =>
+        model is QwenVL first
+            ? new QwenVLPromptBuilder(tokenizer, first, defaults.ChatFormat)
+            : new PromptBuilder(template!, tokenizer, model);
+
+    /// <summary>How prompts are made for a model that was loaded without <see cref="Load"/>, as one that is trained is.</summary>
+    /// <param name="checkpoint">Where the model is from.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="template">A Jinja file to use in place of the checkpoint's chat template.</param>
+    /// <exception cref="CheckpointException">A file is missing or damaged.</exception>
+    /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
+    public static IPromptBuilder CreatePrompts(
+        Checkpoint checkpoint,
+        IVisionLanguageModel model,
+        string? template = null
+    ) => CreatePrompts(model, Tokenizer.Load(checkpoint), ReadTemplate(checkpoint, template), checkpoint.Generation);
 
     /// <summary>Opens and loads a checkpoint.</summary>
     /// <param name="path">A directory in the published Hugging Face layout, or the language model of a pair of GGUF files.</param>

@@ -23,6 +23,18 @@ public interface IPromptBuilder
         IReadOnlyList<ToolDefinition>? tools = null
     );
 
+    /// <summary>Writes and tokenises a conversation that a model is to learn from, with nothing opened behind it.</summary>
+    /// <remarks>
+    /// An answer is tokenised on its own, apart from what stands before it, as it is when a model writes it.
+    /// </remarks>
+    /// <param name="messages">All turns, answers included.</param>
+    /// <returns>A prompt that says where its <see cref="Prompt.Answers"/> are.</returns>
+    /// <exception cref="TemplateException">The template refuses the conversation.</exception>
+    /// <exception cref="PromptException">The conversation is nothing this architecture has a form for.</exception>
+    /// <exception cref="CheckpointException">The template does not name the media that it was given, or writes other answers than it was given.</exception>
+    /// <exception cref="VisionException">A medium cannot be brought to a size the model takes.</exception>
+    Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages);
+
     /// <summary>Sizes and tokens of a medium.</summary>
     /// <exception cref="VisionException">It cannot be brought to a size the model takes.</exception>
     MediaPlan Plan(ChatMedia media);
@@ -37,6 +49,12 @@ public sealed record Prompt(string Text, int[] Tokens, IReadOnlyList<ChatMedia> 
 {
     /// <summary>Tokens that end an answer to it, besides those of the generation settings.</summary>
     public IReadOnlyList<int> EndTokens { get; init; } = [];
+
+    /// <summary>
+    /// Of a conversation to learn from: which tokens the model writes in each turn of the assistant, the end of the turn and the line break after it
+    /// included.
+    /// </summary>
+    public IReadOnlyList<Range> Answers { get; init; } = [];
 }
 
 /// <summary>A conversation that cannot be written as a prompt of the model.</summary>

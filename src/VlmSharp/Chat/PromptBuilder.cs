@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using VlmSharp.Chat.Replies;
@@ -13,6 +14,8 @@ namespace VlmSharp.Chat;
 public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IVisionLanguageModel model)
     : IPromptBuilder
 {
+    AnswerMarks? marks; // found when the first example is written
+
     /// <inheritdoc/>
     /// <remarks>Options are variables of the template; <c>add_generation_prompt</c> is true unless given.</remarks>
     public Prompt Build(
@@ -31,17 +34,97 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
             );
         }
 
+        return Write(rendered, messages, []);
+    }
+
+    /// <inheritdoc/>
+    public Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages)
+    {
+        if (
+            messages.Any(message => message.ToolCalls.Count > 0)
+            && !template.Source.Contains("tool_calls", StringComparison.Ordinal)
+        )
+        {
+            throw new TemplateException(template.Name, 1, "the template writes nothing about calls of tools");
+        }
+
+        RenderedPrompt rendered = Render(messages, open: false);
+        Range[] answers = [.. (marks ??= FindMarks()).Answers(rendered)];
+        int expected = messages.Count(message => message.Role == "assistant");
+        return answers.Length == expected
+            ? Write(rendered, messages, answers)
+            : throw new CheckpointException(
+                "chat template",
+                $"it wrote {answers.Length} turns of the assistant where {expected} are given"
+            );
+    }
+
+    RenderedPrompt Render(IReadOnlyList<ChatMessage> messages, bool open) =>
+        template.Render(
+            Variables(messages, new Dictionary<string, TemplateValue> { ["add_generation_prompt"] = open })
+        );
+
+    /// <summary>Finds out what the template writes around answers, by showing it one.</summary>
+    AnswerMarks FindMarks()
+    {
+        ChatMessage question = ChatMessage.User(new ChatText("?"));
+        string closed = Render([question], open: false).Text;
+        string opened = Render([question], open: true).Text;
+        RenderedPrompt answered = Render([question, new("assistant", [new ChatText("!")])], open: false);
+        return
+            opened.Length > closed.Length
+            && opened.StartsWith(closed, StringComparison.Ordinal)
+            && answered.UserText is [.., var answer]
+            && answered.Text[answer] == "!"
+            && answered.Text.Length > answer.End.Value
+            ? new AnswerMarks(opened[closed.Length..], answered.Text[answer.End.Value..])
+            : throw new CheckpointException(
+                "chat template",
+                "it does not write where an answer begins (add_generation_prompt) or ends, so nobody can tell what is to be learnt"
+            );
+    }
+
+    /// <summary>Tokens of what the template wrote, cut where ranges of its text begin and end.</summary>
+    Prompt Write(RenderedPrompt rendered, IReadOnlyList<ChatMessage> messages, Range[] answers)
+    {
         ChatMedia[] media = [.. messages.SelectMany(m => m.Content).OfType<ChatMedia>()];
         MediaPlan[] plans = [.. media.Select(Plan)];
         (string text, Range[] userText) = (rendered.Text, [.. rendered.UserText]);
+        int[] cuts = [.. answers.SelectMany(answer => (int[])[answer.Start.Value, answer.End.Value])];
         if (plans.Any(plan => plan.PatchTimes.Count > 0))
         {
-            (text, userText) = TellTimes(text, userText, media, plans);
+            (text, userText) = TellTimes(text, userText, cuts, media, plans);
         }
 
         List<int> ids = [];
-        tokenizer.Encode(text, userText, ids);
-        return Expand(rendered.Text, ids, media, plans);
+        int from = 0;
+        int user = 0; // the first range that ends behind the last cut
+        for (int i = 0; i < cuts.Length; i++)
+        {
+            int to = cuts[i];
+            Encode(to);
+            cuts[i] = ids.Count;
+            from = to;
+        }
+
+        Encode(text.Length);
+        return Expand(rendered.Text, ids, media, plans, cuts);
+
+        void Encode(int to)
+        {
+            List<Range> literal = [];
+            for (; user < userText.Length && userText[user].Start.Value < to; user++)
+            {
+                int end = userText[user].End.Value;
+                literal.Add((Math.Max(userText[user].Start.Value, from) - from)..(Math.Min(end, to) - from));
+                if (end > to)
+                {
+                    break; // its other part belongs to the next piece
+                }
+            }
+
+            tokenizer.Encode(text.AsSpan(from, to - from), CollectionsMarshal.AsSpan(literal), ids);
+        }
     }
 
     /// <summary>Writes the time of each temporal patch before it, so that a video's placeholder becomes one for each patch.</summary>
@@ -49,8 +132,20 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
     /// In text, not in tokens: the blank that ends the text before and the <c>&lt;</c> of the time may be one token.
     /// Source: <c>Qwen3VLProcessor.__call__</c> of transformers.
     /// </remarks>
-    (string Text, Range[] UserText) TellTimes(string text, Range[] userText, ChatMedia[] media, MediaPlan[] plans)
+    /// <param name="text">What the template wrote.</param>
+    /// <param name="userText">Where users wrote it.</param>
+    /// <param name="cuts">Positions in the text, none of them within a placeholder; they are moved with it.</param>
+    /// <param name="media">All media.</param>
+    /// <param name="plans">What becomes of them.</param>
+    (string Text, Range[] UserText) TellTimes(
+        string text,
+        Range[] userText,
+        int[] cuts,
+        ChatMedia[] media,
+        MediaPlan[] plans
+    )
     {
+        int[] places = [.. cuts];
         (string start, string end) = model.Info.VideoMarks is { } marks
             ? (tokenizer.Decode([marks.Start]), tokenizer.Decode([marks.End]))
             : ("", "");
@@ -86,6 +181,14 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
 
             from = at + length;
             int shift = told.Length - from;
+            for (int k = 0; k < cuts.Length; k++)
+            {
+                if (places[k] >= from)
+                {
+                    cuts[k] = places[k] + shift;
+                }
+            }
+
             for (int k = 0; k < moved.Length; k++)
             {
                 if (userText[k].Start.Value >= from)
@@ -99,11 +202,11 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
     }
 
     /// <summary>Where a text stands at or behind a place without touching what users wrote; -1 where it does not.</summary>
-    static int IndexOutside(string text, string wanted, int from, Range[] userText)
+    internal static int IndexOutside(string text, string wanted, int from, IReadOnlyList<Range> userText)
     {
         for (int at = from; (at = text.IndexOf(wanted, at, StringComparison.Ordinal)) >= 0; at++)
         {
-            if (!userText.Any(user => user.Start.Value < at + wanted.Length && at < user.End.Value))
+            if (IsOutside(at, wanted.Length, userText))
             {
                 return at;
             }
@@ -111,6 +214,25 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
 
         return -1;
     }
+
+    /// <summary>Whether users wrote nothing of a part of the text.</summary>
+    internal static bool IsOutside(int at, int length, IReadOnlyList<Range> userText)
+    {
+        (int low, int high) = (0, userText.Count); // the first range that ends behind the place
+        while (low < high)
+        {
+            int middle = (low + high) / 2;
+            (low, high) = userText[middle].End.Value <= at ? (middle + 1, high) : (low, middle);
+        }
+
+        return low == userText.Count || userText[low].Start.Value >= at + length;
+    }
+
+    static TextValue Join(TextValue first, TextValue second) =>
+        TextValue.Create(
+            first.Text + second.Text,
+            UserSpans.Concat(first.Spans, first.Text.Length, second.Spans, second.Text.Length)
+        );
 
     /// <summary>What templates expect to find.</summary>
     internal static TemplateObject Variables(
@@ -153,24 +275,45 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
 
     static TemplateValue Describe(ChatMessage message)
     {
-        TemplateValue Mark(string text) => message.FromModel ? text : TemplateValue.UserText(text);
+        TextValue Mark(string text) => TextValue.Create(text, message.FromModel ? default : UserSpans.Whole);
 
         // A message of text alone is a string, as clients send it and as every template reads it; so is one without content, as an
         // answer that only calls tools is: some templates stumble over an empty list or none.
+        List<TemplateValue> parts = [];
+        foreach (ChatContent part in message.Content)
+        {
+            TextValue? text = part switch
+            {
+                ChatText written => Mark(written.Text),
+                ChatMarkup markup => TextValue.Create(markup.Text),
+                ChatMedia => null,
+                _ => throw new ArgumentException($"A message cannot hold {part.GetType().Name}."),
+            };
+            if (text is null)
+            {
+                parts.Add(
+                    new TemplateObject
+                    {
+                        ["type"] = part is ChatMedia { Source.Kind: MediaKind.Image } ? "image" : "video",
+                    }
+                );
+            }
+            else if (part is ChatMarkup or ChatText && parts is [.., TextValue before])
+            {
+                parts[^1] = Join(before, text);
+            }
+            else
+            {
+                parts.Add(text);
+            }
+        }
+
         TemplateValue content =
-            message.Content is [ChatText only] ? Mark(only.Text)
-            : message.Content is [] ? ""
+            parts is [TextValue only] ? only
+            : parts is [] ? ""
             : new TemplateList(
-                message.Content.Select(part =>
-                    (TemplateValue)(
-                        part switch
-                        {
-                            ChatText text => new TemplateObject { ["type"] = "text", ["text"] = Mark(text.Text) },
-                            ChatMedia { Source.Kind: MediaKind.Image } => new TemplateObject { ["type"] = "image" },
-                            ChatMedia => new TemplateObject { ["type"] = "video" },
-                            _ => throw new ArgumentException($"A message cannot hold {part.GetType().Name}."),
-                        }
-                    )
+                parts.Select(part =>
+                    part is TextValue ? new TemplateObject { ["type"] = "text", ["text"] = part } : part
                 )
             );
         TemplateObject described = new() { ["role"] = message.Role, ["content"] = content };
@@ -214,8 +357,14 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
     }
 
     /// <summary>Replaces each placeholder by as many as its medium has tokens.</summary>
-    Prompt Expand(string text, List<int> ids, ChatMedia[] given, MediaPlan[] plans)
+    /// <param name="text">What the template wrote.</param>
+    /// <param name="ids">Its tokens.</param>
+    /// <param name="given">The media of the messages.</param>
+    /// <param name="plans">What becomes of them.</param>
+    /// <param name="bounds">Where each answer begins and ends among the tokens, ascending.</param>
+    Prompt Expand(string text, List<int> ids, ChatMedia[] given, MediaPlan[] plans, int[] bounds)
     {
+        int bound = 0;
         Queue<MediaSpan> images = new(Spans(MediaKind.Image));
         Queue<MediaSpan> videos = new(Spans(MediaKind.Video));
         int[] places = new int[given.Length]; // of each medium given, among those of the prompt
@@ -223,8 +372,10 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
         List<int> tokens = new(ids.Count);
         List<ChatMedia> media = [];
         List<MediaSpan> spans = [];
-        foreach (int id in ids)
+        foreach ((int i, int id) in ids.Index())
         {
+            Move(i);
+
             // The tokenizer makes placeholders only of the template's own text, so each stands for a medium of the messages.
             Queue<MediaSpan>? queue =
                 id == model.Info.ImageToken ? images
@@ -251,7 +402,21 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
             }
         }
 
-        return images.Count + videos.Count == 0 ? new Prompt(text, [.. tokens], media, [.. spans]) : throw Mismatch();
+        Move(ids.Count);
+        return images.Count + videos.Count == 0
+            ? new Prompt(text, [.. tokens], media, [.. spans])
+            {
+                Answers = [.. bounds.Chunk(2).Select(answer => answer[0]..answer[1])],
+            }
+            : throw Mismatch();
+
+        void Move(int place)
+        {
+            for (; bound < bounds.Length && bounds[bound] == place; bound++)
+            {
+                bounds[bound] = tokens.Count;
+            }
+        }
 
         IEnumerable<MediaSpan> Spans(MediaKind kind) =>
             given.Index().Where(m => m.Item.Source.Kind == kind).SelectMany(m => SpansOf(plans[m.Index], m.Index));

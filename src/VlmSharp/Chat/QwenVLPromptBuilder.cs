@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using VlmSharp.Chat.Replies;
 using VlmSharp.Formats;
@@ -102,7 +103,35 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
         };
     }
 
+    /// <inheritdoc/>
+    /// <remarks>As chatml, whatever the checkpoint's prompts are: it is how the published code trains both the base model and the chat model.</remarks>
+    public Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages)
+    {
+        if (messages.Any(message => message.ToolCalls.Count > 0))
+        {
+            throw new PromptException("An answer calls a tool, but this model was not made to call any.");
+        }
+
+        Draft draft = WriteTurns(messages);
+        draft.Text("\n", AddedTokenUse.None);
+        return draft.Finish([]) with { Answers = draft.Answers };
+    }
+
     Prompt BuildChat(IReadOnlyList<ChatMessage> messages, bool answer)
+    {
+        Draft draft = WriteTurns(messages);
+        if (answer)
+        {
+            draft.Text("\n", AddedTokenUse.None);
+            draft.Token(turnStart, TurnStart);
+            draft.Text("assistant", AddedTokenUse.None);
+            draft.Text("\n", AddedTokenUse.None);
+        }
+
+        return draft.Finish([turnEnd, turnStart, textEnd]);
+    }
+
+    Draft WriteTurns(IReadOnlyList<ChatMessage> messages)
     {
         Draft draft = new(this);
         IEnumerable<ChatMessage> turns = messages is [{ Role: "system" }, ..]
@@ -126,19 +155,16 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
             draft.Token(turnStart, TurnStart);
             draft.Text(turn.Role, AddedTokenUse.None);
             draft.Text("\n", AddedTokenUse.None);
+            int start = draft.Count;
             draft.Content(turn, turn.FromModel ? AddedTokenUse.SpecialAsText : AddedTokenUse.None);
             draft.Token(turnEnd, TurnEnd);
+            if (turn.Role == "assistant")
+            {
+                draft.Answers.Add(start..(draft.Count + 1)); // and the line break that follows
+            }
         }
 
-        if (answer)
-        {
-            draft.Text("\n", AddedTokenUse.None);
-            draft.Token(turnStart, TurnStart);
-            draft.Text("assistant", AddedTokenUse.None);
-            draft.Text("\n", AddedTokenUse.None);
-        }
-
-        return draft.Finish([turnEnd, turnStart, textEnd]);
+        return draft;
     }
 
     Prompt BuildRaw(IReadOnlyList<ChatMessage> messages)
@@ -181,6 +207,10 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
         readonly List<ChatMedia> media = [];
         readonly List<MediaSpan> spans = [];
 
+        public int Count => tokens.Count;
+
+        public List<Range> Answers { get; } = [];
+
         public void Token(int id, string shown)
         {
             tokens.Add(id);
@@ -191,6 +221,19 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
         {
             int first = tokens.Count;
             builder.tokenizer.Encode(piece, tokens, use);
+            Written(piece, first);
+        }
+
+        // Tokens in the text of people are characters, those in the program's are tokens.
+        void Text(string piece, List<Range> literal)
+        {
+            int first = tokens.Count;
+            builder.tokenizer.Encode(piece, CollectionsMarshal.AsSpan(literal), tokens);
+            Written(piece, first);
+        }
+
+        void Written(string piece, int first)
+        {
             text.Append(piece);
             if (tokens.IndexOf(builder.model.ImageStart, first) >= 0)
             {
@@ -201,24 +244,43 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
         public void Content(ChatMessage message, AddedTokenUse use)
         {
             string run = ""; // text up to the next picture is one piece
+            List<Range> literal = []; // what of it is not markup
             foreach (ChatContent part in message.Content)
             {
                 switch (part)
                 {
                     case ChatText written:
+                        literal.Add(run.Length..(run.Length + written.Text.Length));
                         run += written.Text;
                         break;
+                    case ChatMarkup markup:
+                        run += markup.Text;
+                        break;
                     case ChatMedia picture:
-                        Text($"{run}Picture {media.Count + 1}: ", use);
+                        run += $"Picture {media.Count + 1}: ";
+                        Write();
                         Picture(picture);
                         run = "\n";
+                        literal.Clear();
                         break;
                     default:
                         throw new ArgumentException($"A message cannot hold {part.GetType().Name}.");
                 }
             }
 
-            Text(run, use);
+            Write();
+
+            void Write()
+            {
+                if (use == AddedTokenUse.None)
+                {
+                    Text(run, literal);
+                }
+                else
+                {
+                    Text(run, use);
+                }
+            }
         }
 
         void Picture(ChatMedia picture)

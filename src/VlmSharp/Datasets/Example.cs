@@ -44,6 +44,10 @@ public abstract record MediumPart(string Name) : ExamplePart
     /// <summary>Decodes it.</summary>
     /// <exception cref="MediaException">It cannot be read.</exception>
     public abstract MediaSource Open();
+
+    /// <summary>Its sizes, without decoding it where they are known before.</summary>
+    /// <exception cref="MediaException">It cannot be read.</exception>
+    public virtual MediaShape Shape() => Open().Shape;
 }
 
 /// <summary>A picture in a file.</summary>
@@ -51,6 +55,14 @@ public sealed record PictureFile(string Path) : MediumPart(Path)
 {
     /// <inheritdoc/>
     public override MediaSource Open() => MediaSource.Image(ImageDecoder.DecodeFile(Path), Path);
+
+    /// <inheritdoc/>
+    /// <remarks>From the header.</remarks>
+    public override MediaShape Shape()
+    {
+        ImageInfo header = ImageDecoder.ReadFileInfo(Path);
+        return new MediaShape(MediaKind.Image, header.Width, header.Height);
+    }
 }
 
 /// <summary>A picture in memory.</summary>

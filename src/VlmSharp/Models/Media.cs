@@ -22,6 +22,9 @@ public sealed class MediaSource
     public static MediaSource Image(RgbImage image, string name = "image") =>
         new(new MediaShape(MediaKind.Image, image.Width, image.Height), [image], name);
 
+    /// <summary>A medium that nobody will look at: without frames, for what can be said of it before it is opened.</summary>
+    internal static MediaSource Unopened(MediaShape shape, string name) => new(shape, [], name);
+
     /// <summary>Frames of one size.</summary>
     /// <param name="frames">At least one.</param>
     /// <param name="framesPerSecond">Their rate, where it is known.</param>

@@ -1,0 +1,269 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using VlmSharp.Chat;
+using VlmSharp.Chat.Replies;
+using VlmSharp.Datasets;
+using VlmSharp.Formats;
+using VlmSharp.Grounding;
+using VlmSharp.Kernels;
+using VlmSharp.Media.Images;
+using VlmSharp.Models;
+using VlmSharp.Text.Templates;
+using VlmSharp.Vision;
+
+namespace VlmSharp.Training;
+
+/// <summary>Turns examples into samples: chat template, boxes as the architecture writes them, labels, patches.</summary>
+/// <remarks>
+/// <para>
+/// Learnt is what the model writes in the turns that are marked so: the answer, the end of its turn and the line break behind it. Text of examples is data: a
+/// special token typed in it is characters. Only the tags of boxes and references are tokens.
+/// </para>
+/// <para>Several threads may encode at once. Pictures and films are decoded when their example is.</para>
+/// </remarks>
+/// <example>
+/// <code>
+/// using ExampleEncoder encoder = new(checkpoint, trainable.Model);
+/// Sample? sample = encoder.TryEncode(source.Read(index), maxTokens: 4096, out int tokens);
+/// </code>
+/// </example>
+public sealed class ExampleEncoder : IDisposable
+{
+    readonly IPromptBuilder prompts;
+    readonly ModelInfo info;
+    readonly ConcurrentBag<WorkerPool> pools = []; // of one thread: callers are the parallelism
+
+    /// <summary>Encodes for a model that is trained.</summary>
+    /// <param name="checkpoint">Where the model is from; may be disposed afterwards.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="template">A Jinja file to use in place of the checkpoint's chat template.</param>
+    /// <exception cref="CheckpointException">A file of the tokenizer or the template is missing or damaged.</exception>
+    /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
+    public ExampleEncoder(Checkpoint checkpoint, IVisionLanguageModel model, string? template = null)
+        : this(ChatModel.CreatePrompts(checkpoint, model, template), model.Info) { }
+
+    /// <summary>Encodes for a model.</summary>
+    /// <param name="prompts">Writes its conversations.</param>
+    /// <param name="info">Its sizes and its way with boxes.</param>
+    public ExampleEncoder(IPromptBuilder prompts, ModelInfo info)
+    {
+        this.prompts = prompts;
+        this.info = info;
+        Boxes = info.Grounding.Style();
+    }
+
+    /// <summary>How boxes and references are written; as the architecture answers unless set.</summary>
+    public BoxStyle Boxes { get; init; }
+
+    /// <summary>Limits on the pixels of pictures and frames; the checkpoint's own where not given.</summary>
+    public PixelLimits Pixels { get; init; }
+
+    /// <summary>Longer examples are errors of <see cref="Encode"/>.</summary>
+    public int MaxTokens { get; init; } = int.MaxValue;
+
+    /// <summary>An example's tokens, labels and patches.</summary>
+    /// <exception cref="CheckpointException">
+    /// It has more than <see cref="MaxTokens"/> tokens, a medium cannot be read or shown, the model has no form for a turn. The message names the example.
+    /// </exception>
+    public Sample Encode(Example example) =>
+        TryEncode(example, MaxTokens, out int tokens)
+        ?? throw new CheckpointException(example.Name, $"has {tokens} tokens, at most {MaxTokens} are taken");
+
+    /// <summary>An example's tokens, labels and patches, unless it is too long.</summary>
+    /// <param name="example">What to encode.</param>
+    /// <param name="maxTokens">The most tokens it may have.</param>
+    /// <param name="tokens">How many it has.</param>
+    /// <returns>Null where it has more; its pixels are not turned into patches then.</returns>
+    /// <exception cref="CheckpointException">A medium cannot be read or shown, the model has no form for a turn. The message names the example.</exception>
+    public Sample? TryEncode(Example example, int maxTokens, out int tokens)
+    {
+        (ChatMessage[] messages, bool[] learnt) = Messages(example, medium => medium.Open());
+        Prompt prompt = Named(example, () => prompts.BuildAnswered(messages));
+        tokens = prompt.Tokens.Length;
+        if (tokens > maxTokens)
+        {
+            return null;
+        }
+
+        int[] labels = new int[tokens];
+        labels.AsSpan().Fill(CrossEntropy.Ignored);
+        foreach ((int i, Range answer) in prompt.Answers.Index())
+        {
+            if (learnt[i])
+            {
+                prompt.Tokens.AsSpan(answer).CopyTo(labels.AsSpan(answer));
+            }
+        }
+
+        foreach (MediaSpan span in prompt.Spans)
+        {
+            labels.AsSpan(span.Start, span.Tokens).Fill(CrossEntropy.Ignored); // no model writes pictures
+        }
+
+        return new Sample(
+            prompt.Tokens,
+            labels,
+            [.. prompt.Media.Select((medium, i) => Named(example, () => Prepare(medium, i, prompt)))]
+        );
+    }
+
+    /// <summary>How many tokens an example has. Of pictures in files only the headers are read.</summary>
+    /// <exception cref="CheckpointException">As for <see cref="TryEncode"/>.</exception>
+    public int Length(Example example)
+    {
+        (ChatMessage[] messages, _) = Messages(example, medium => MediaSource.Unopened(medium.Shape(), medium.Name));
+        return Named(example, () => prompts.BuildAnswered(messages)).Tokens.Length;
+    }
+
+    SampleMedium Prepare(ChatMedia medium, int number, Prompt prompt)
+    {
+        WorkerPool pool = pools.TryTake(out WorkerPool? idle) ? idle : new WorkerPool(1);
+        try
+        {
+            using PreparedMedia prepared = info.Processor.Prepare(medium.Source, medium.Limits, pool);
+            return new SampleMedium(
+                prepared.Pixels.ToArray(),
+                prepared.Plan.Grid,
+                [.. prompt.Spans.Where(span => span.Medium == number)]
+            );
+        }
+        finally
+        {
+            pools.Add(pool);
+        }
+    }
+
+    /// <summary>The example in the words of the model, and whether each answer is learnt.</summary>
+    internal (ChatMessage[] Messages, bool[] Learnt) Messages(Example example, Func<MediumPart, MediaSource> open) =>
+        Named(example, () => Translate(example, open));
+
+    (ChatMessage[] Messages, bool[] Learnt) Translate(Example example, Func<MediumPart, MediaSource> open)
+    {
+        // Boxes may stand before their picture, so pictures are opened first.
+        Queue<ChatMedia> media = new(
+            example
+                .Messages.SelectMany(message => message.Content)
+                .OfType<MediumPart>()
+                .Select(medium => new ChatMedia(open(medium), Pixels))
+        );
+        PictureFrame[] frames =
+        [
+            .. media
+                .Where(medium => medium.Source.Kind == MediaKind.Image)
+                .Select((medium, i) => prompts.Plan(medium).Frame(i)),
+        ];
+        List<ChatMessage> messages = [];
+        List<bool> learnt = [];
+        foreach (ExampleMessage message in example.Messages)
+        {
+            if (message.Role == "tool_call")
+            {
+                ToolCall call = Call(message);
+                if (messages is [.., { Role: "assistant" } answer] && learnt[^1] == message.Learnt)
+                {
+                    messages[^1] = answer with { ToolCalls = [.. answer.ToolCalls, call] };
+                }
+                else
+                {
+                    messages.Add(new ChatMessage("assistant", []) { ToolCalls = [call] });
+                    learnt.Add(message.Learnt);
+                }
+
+                continue;
+            }
+
+            messages.Add(new ChatMessage(message.Role, [.. message.Content.SelectMany(Write)]));
+            if (message.Role == "assistant")
+            {
+                learnt.Add(message.Learnt);
+            }
+        }
+
+        return ([.. messages], [.. learnt]);
+
+        IEnumerable<ChatContent> Write(ExamplePart part)
+        {
+            switch (part)
+            {
+                case TextPart text:
+                    return [new ChatText(text.Text)];
+                case MediumPart:
+                    return [media.Dequeue()];
+                case ReferencePart reference:
+                    (string before, string after) = GroundingWriter.Reference(info.Grounding, Boxes);
+                    return [new ChatMarkup(before), new ChatText(reference.Text), new ChatMarkup(after)];
+                case BoxPart box:
+                    return
+                    [
+                        new ChatMarkup(GroundingWriter.Box([.. box.Coordinates], info.Grounding, Boxes, Frame(box))),
+                    ];
+                default:
+                    throw new ArgumentException($"An example cannot hold {part.GetType().Name}.");
+            }
+        }
+
+        PictureFrame Frame(BoxPart box) =>
+            box.Image >= 0 && box.Image < frames.Length
+                ? frames[box.Image]
+                : throw new PromptException($"a box is on picture {box.Image}, but there are {frames.Length}");
+    }
+
+    /// <summary>A call of a tool: <c>{"name": ..., "arguments": ...}</c>.</summary>
+    static ToolCall Call(ExampleMessage message)
+    {
+        string text = string.Concat(message.Content.OfType<TextPart>().Select(part => part.Text));
+        try
+        {
+            JsonElement json = JsonElement.Parse(
+                text,
+                new JsonDocumentOptions { MaxDepth = JsonObjectReader.MaxDepth }
+            );
+            if (
+                json.ValueKind == JsonValueKind.Object
+                && json.TryGetProperty("name", out JsonElement name)
+                && name.ValueKind == JsonValueKind.String
+                && json.TryGetProperty("arguments", out JsonElement arguments)
+            )
+            {
+                return new ToolCall(name.GetString()!, arguments);
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or ArgumentException)
+        {
+            // Said below.
+        }
+
+        throw new PromptException(
+            $"a tool_call is {Quote.Name(text)}, expected {{\"name\": ..., \"arguments\": ...}} as JSON"
+        );
+    }
+
+    static T Named<T>(Example example, Func<T> read)
+    {
+        try
+        {
+            return read();
+        }
+        catch (Exception e)
+            when (e
+                    is CheckpointException
+                        or TemplateException
+                        or PromptException
+                        or VisionException
+                        or MediaException
+                        or FormatException
+            )
+        {
+            throw new CheckpointException(example.Name, e.Message, e);
+        }
+    }
+
+    /// <summary>Frees what decoding took.</summary>
+    public void Dispose()
+    {
+        while (pools.TryTake(out WorkerPool? pool))
+        {
+            pool.Dispose();
+        }
+    }
+}
