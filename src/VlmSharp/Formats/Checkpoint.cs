@@ -2,6 +2,7 @@ using VlmSharp.Formats.Gguf;
 using VlmSharp.Formats.Quantized;
 using VlmSharp.Kernels;
 using VlmSharp.Kernels.Quantized;
+using VlmSharp.Text;
 
 namespace VlmSharp.Formats;
 
@@ -334,31 +335,13 @@ public sealed class Checkpoint : IDisposable
             .. tensors
                 .Keys.Where(other => other.Length <= 256)
                 .Take(4096)
-                .Select(other => (Name: other, Distance: EditDistance(name, other)))
+                .Select(other => (Name: other, Distance: EditDistance.Of(name, other)))
                 .Where(other => other.Distance <= name.Length / 2)
                 .OrderBy(other => other.Distance)
                 .Take(3)
                 .Select(other => Quote.Name(other.Name)),
         ];
         return closest.Length > 0 ? $"; the closest names are {string.Join(", ", closest)}" : "";
-    }
-
-    static int EditDistance(string a, string b)
-    {
-        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
-        for (int i = 0; i < a.Length; i++)
-        {
-            int diagonal = row[0];
-            row[0] = i + 1;
-            for (int j = 0; j < b.Length; j++)
-            {
-                int replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-                diagonal = row[j + 1];
-                row[j + 1] = Math.Min(replaced, Math.Min(row[j], row[j + 1]) + 1);
-            }
-        }
-
-        return row[b.Length];
     }
 
     sealed class Weight(ITensorBytes file, TensorInfo info)
