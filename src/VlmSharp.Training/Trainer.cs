@@ -69,8 +69,14 @@ public sealed class Trainer : IDisposable
     /// <param name="batch">Whole sequences.</param>
     /// <param name="scale">Factor of each label's cross-entropy: 1 / labels of all micro-batches of the update.</param>
     /// <param name="balanceScale">Factor of the routers' balance beside <see cref="BalanceFactor"/>: 1 / micro-batches.</param>
+    /// <param name="sampleLosses">[samples]: the cross-entropy of each, summed over its labels; or empty.</param>
     /// <returns>What it adds to the loss; nothing, without a pass, where no sample has a label.</returns>
-    public BatchLoss Accumulate(IReadOnlyList<Sample> batch, double scale, double balanceScale = 1)
+    public BatchLoss Accumulate(
+        IReadOnlyList<Sample> batch,
+        double scale,
+        double balanceScale = 1,
+        Span<double> sampleLosses = default
+    )
     {
         if (batch.All(sample => sample.LabelCount == 0))
         {
@@ -78,10 +84,32 @@ public sealed class Trainer : IDisposable
         }
 
         (Tensor logits, int[] labels) = Forward(batch, learntOnly: true);
-        double loss = tape.CrossEntropy(logits, labels, scale);
+        double[] rows = new double[sampleLosses.IsEmpty ? 0 : labels.Length];
+        double loss = tape.CrossEntropy(logits, labels, scale, rowLosses: rows);
+        int row = 0;
+        for (int i = 0; i < sampleLosses.Length; i++)
+        {
+            int count = batch[i].LabelCount;
+            sampleLosses[i] = rows.AsSpan(row, count).ToArray().Sum();
+            row += count;
+        }
+
         double balance = BalanceFactor > 0 ? Balance(balanceScale) : 0;
         tape.Backward();
         return new BatchLoss(loss, labels.Length, balance);
+    }
+
+    /// <summary>What a batch would add to the loss, without the routers' balance. Gradients stay as they are.</summary>
+    /// <param name="batch">Whole sequences.</param>
+    public BatchLoss Evaluate(IReadOnlyList<Sample> batch)
+    {
+        if (batch.All(sample => sample.LabelCount == 0))
+        {
+            return default;
+        }
+
+        (Tensor logits, int[] labels) = Forward(batch, learntOnly: true);
+        return new BatchLoss(tape.CrossEntropy(logits, labels, scale: 0), labels.Length, 0);
     }
 
     /// <summary>Runs the model over samples.</summary>

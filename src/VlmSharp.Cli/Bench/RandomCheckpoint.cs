@@ -44,27 +44,19 @@ sealed class RandomCheckpoint : IDisposable
 
     void WriteWeights((string Name, int[] Shape)[] tensors, Action<double> onProgress)
     {
-        SafetensorsEntry[] entries =
-        [
-            .. tensors.Select(tensor => new SafetensorsEntry(tensor.Name, SafetensorsType.BF16, tensor.Shape)),
-        ];
-        long total = entries.Sum(entry => entry.Bytes);
-        long written = 0;
-        byte[] block = RandomWeights();
-        SafetensorsFileWriter.Write(
+        using SafetensorsOutput file = new(
             System.IO.Path.Combine(Path, "model.safetensors"),
-            entries,
-            (entry, stream) =>
-            {
-                for (long left = entry.Bytes; left > 0; left -= block.Length)
-                {
-                    stream.Write(block, 0, (int)Math.Min(block.Length, left));
-                }
-
-                written += entry.Bytes;
-                onProgress((double)written / total);
-            }
+            tensors.Select(t => (t.Name, SafetensorsType.BF16, (IReadOnlyList<int>)t.Shape))
         );
+        long total = 2 * tensors.Sum(t => t.Shape.Aggregate(1L, (count, extent) => count * extent));
+        byte[] block = RandomWeights();
+        for (long written = 0; written < total; written += block.Length)
+        {
+            file.Write(block.AsSpan(0, (int)Math.Min(block.Length, total - written)));
+            onProgress((double)written / total);
+        }
+
+        file.Finish();
     }
 
     /// <summary>bf16 values of both signs between 2^-8 and 2^-4, as weights are: neither denormal nor growing from layer to layer.</summary>

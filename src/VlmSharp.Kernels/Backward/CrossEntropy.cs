@@ -31,6 +31,7 @@ public static unsafe class CrossEntropy
     /// <param name="scale">Factor of the gradient: 1 / labels for a mean.</param>
     /// <param name="pool">Shares the rows when there are enough.</param>
     /// <param name="smoothing">Share of every label that is spread over all.</param>
+    /// <param name="rowLosses">[rows]: the loss of each; or empty.</param>
     /// <exception cref="ArgumentException">A span is too short, rows of it overlap, or a label is not in the vocabulary.</exception>
     public static double Apply(
         Span<float> logits,
@@ -39,8 +40,9 @@ public static unsafe class CrossEntropy
         int width,
         double scale,
         WorkerPool pool,
-        double smoothing = 0
-    ) => Apply(Variants.Active, logits, stride, labels, width, scale, pool, smoothing);
+        double smoothing = 0,
+        Span<double> rowLosses = default
+    ) => Apply(Variants.Active, logits, stride, labels, width, scale, pool, smoothing, rowLosses);
 
     internal static double Apply(
         CrossEntropyKernel kernel,
@@ -50,7 +52,8 @@ public static unsafe class CrossEntropy
         int width,
         double scale,
         WorkerPool pool,
-        double smoothing = 0
+        double smoothing = 0,
+        Span<double> rowLosses = default
     )
     {
         RowMatrix.Check(logits.Length, stride, labels.Length, width);
@@ -84,6 +87,11 @@ public static unsafe class CrossEntropy
                 for (int row = 0; row < labels.Length; row++)
                 {
                     sum += body.Losses[row];
+                }
+
+                if (!rowLosses.IsEmpty)
+                {
+                    new ReadOnlySpan<double>(body.Losses, labels.Length).CopyTo(rowLosses);
                 }
 
                 return sum;

@@ -37,25 +37,13 @@ public static unsafe partial class MatMul
     /// <summary>Rows of f32 to pairs of bf16, to the nearest, ties to even; an odd last column gets a zero beside it.</summary>
     readonly struct RoundRows(float* x, nint stride, int columns, uint* rounded, nint pairs) : IParallelBody
     {
-        public void Run(int part, int worker) => Round(x + part * stride, columns, (ushort*)(rounded + part * pairs));
-
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        static void Round(float* from, int count, ushort* to)
+        public void Run(int part, int worker)
         {
-            int i = 0;
-            for (; i <= count - 16; i += 16)
+            ushort* to = (ushort*)(rounded + (part * pairs));
+            Narrow.ToBF16(x + (part * stride), to, columns);
+            if (columns % 2 != 0)
             {
-                Avx512F.ConvertToVector256UInt16(Bf16.RoundUpper(Vector512.Load(from + i)) >> 16).Store(to + i);
-            }
-
-            for (; i < count; i++)
-            {
-                to[i] = Bf16.Round(from[i]);
-            }
-
-            if (count % 2 != 0)
-            {
-                to[count] = 0;
+                to[columns] = 0;
             }
         }
     }

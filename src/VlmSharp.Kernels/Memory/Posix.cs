@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace VlmSharp.Kernels;
 
-/// <summary>Calls of POSIX systems about pages of memory.</summary>
+/// <summary>Calls of POSIX systems about pages of memory and directories.</summary>
 internal static unsafe partial class Posix
 {
     // Values of <sys/mman.h>, the same on Linux and macOS unless said otherwise.
@@ -45,6 +45,30 @@ internal static unsafe partial class Posix
             _ = madvise(pages, bytes, AdviseDontNeed);
         }
     }
+
+    /// <summary>Has what was created, renamed or deleted in a directory written to the disk.</summary>
+    /// <returns>Whether that was done.</returns>
+    public static bool SyncDirectory(string path)
+    {
+        int directory = open(path, 0);
+        if (directory < 0)
+        {
+            return false;
+        }
+
+        bool done = fsync(directory) == 0;
+        _ = close(directory);
+        return done;
+    }
+
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int open(string path, int flags);
+
+    [LibraryImport("libc")]
+    private static partial int fsync(int file);
+
+    [LibraryImport("libc")]
+    private static partial int close(int file);
 
     [LibraryImport("libc")]
     private static partial void* mmap(void* address, nuint length, int protection, int flags, int file, nint offset);

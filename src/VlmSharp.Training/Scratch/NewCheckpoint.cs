@@ -22,16 +22,19 @@ public static class NewCheckpoint
         NewTokenizer.Write(directory, pairs);
         shape = shape.WithVocabulary(pairs.Tokens.Count);
         WriteConfigs(directory, shape, limits);
-        SafetensorsFileWriter.Write(
+        (string Name, int[] Shape)[] tensors = [.. shape.Tensors()];
+        using SafetensorsOutput output = new(
             Path.Combine(directory, "model.safetensors"),
-            [.. shape.Tensors().Select(t => new SafetensorsEntry(t.Name, SafetensorsType.F32, t.Shape))],
-            (tensor, stream) =>
-            {
-                float[] values = new float[tensor.Bytes / sizeof(float)];
-                InitialWeights.Fill(tensor.Name, tensor.Shape, seed, values);
-                stream.Write(MemoryMarshal.AsBytes<float>(values));
-            }
+            tensors.Select(t => (t.Name, SafetensorsType.F32, (IReadOnlyList<int>)t.Shape))
         );
+        foreach ((string name, int[] extents) in tensors)
+        {
+            float[] values = new float[extents.Aggregate(1, (count, extent) => checked(count * extent))];
+            InitialWeights.Fill(name, extents, seed, values);
+            output.Write(MemoryMarshal.AsBytes<float>(values));
+        }
+
+        output.Finish();
     }
 
     /// <summary>Writes config.json and preprocessor_config.json.</summary>

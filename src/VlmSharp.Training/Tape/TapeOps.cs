@@ -123,7 +123,14 @@ public sealed partial class TapeOps : Ops, IDisposable
     /// <param name="labels">[rows]; negative for a row that counts for nothing.</param>
     /// <param name="scale">Factor of the gradient: 1 / labels where their mean is minimised.</param>
     /// <param name="smoothing">Share of every label that is spread over the vocabulary.</param>
-    public double CrossEntropy(Tensor logits, ReadOnlySpan<int> labels, double scale, double smoothing = 0)
+    /// <param name="rowLosses">[rows]: the loss of each; or empty.</param>
+    public double CrossEntropy(
+        Tensor logits,
+        ReadOnlySpan<int> labels,
+        double scale,
+        double smoothing = 0,
+        Span<double> rowLosses = default
+    )
     {
         View view = Find(logits);
         if (!view.IsWhole || view.Region.HasGradient || labels.Length != logits.Rows)
@@ -140,7 +147,8 @@ public sealed partial class TapeOps : Ops, IDisposable
             logits.Width,
             scale,
             pool,
-            smoothing
+            smoothing,
+            rowLosses
         );
         view.Region.Gradient = view.Region.Value;
         view.Region.HasGradient = true;

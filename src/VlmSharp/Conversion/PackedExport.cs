@@ -117,29 +117,26 @@ public static class PackedExport
         // Matrices first: headers are of 64 bytes, and so each stays at a multiple of 64.
         public void Save(string path)
         {
-            Dictionary<string, PackedMatrix> packed = matrices.ToDictionary(m => m.Name, m => m.Matrix);
-            SafetensorsFileWriter.Write(
+            using SafetensorsOutput output = new(
                 path,
                 [
-                    .. matrices.Select(m => new SafetensorsEntry(
-                        m.Name,
-                        SafetensorsType.U8,
-                        [checked((int)((PackedMatrix.HeaderBytes + m.Matrix.Bytes) / 64)), 64]
-                    )),
-                    .. arrays.Select(a => new SafetensorsEntry(a.Key, SafetensorsType.F32, a.Value.Shape)),
+                    .. matrices.Select(m =>
+                        (m.Name, SafetensorsType.U8, (IReadOnlyList<int>)[Rows(m.Matrix), PackedMatrix.HeaderBytes])
+                    ),
+                    .. arrays.Select(a => (a.Key, SafetensorsType.F32, (IReadOnlyList<int>)a.Value.Shape)),
                 ],
-                (entry, stream) =>
-                {
-                    if (packed.TryGetValue(entry.Name, out PackedMatrix? matrix))
-                    {
-                        matrix.Save(stream);
-                        return;
-                    }
-
-                    stream.Write(MemoryMarshal.AsBytes(arrays[entry.Name].Values.AsSpan()));
-                },
-                new Dictionary<string, string> { [PackedTensor.MetadataKey] = PackedTensor.Version }
+                (PackedTensor.MetadataKey, PackedTensor.Version)
             );
+            matrices.ForEach(m => output.Write(m.Matrix.Save));
+            foreach ((_, float[] values) in arrays.Values)
+            {
+                output.Write(MemoryMarshal.AsBytes(values.AsSpan()));
+            }
+
+            output.Finish();
+
+            // The shape says nothing: a file has no extents beyond those of an integer.
+            static int Rows(PackedMatrix matrix) => checked((int)((matrix.Bytes / PackedMatrix.HeaderBytes) + 1));
         }
     }
 }

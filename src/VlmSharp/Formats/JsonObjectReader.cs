@@ -10,8 +10,8 @@ namespace VlmSharp.Formats;
 /// </summary>
 /// <remarks>
 /// Nothing is read without a range: a number from a file decides about memory later. A field that is <c>null</c> counts as absent, as the
-/// published configs use it. Reading is strict RFC 8259: no comments, no trailing commas, no <c>NaN</c>, no name twice in an object, UTF-8
-/// throughout, at most <see cref="MaxDepth"/> levels and <see cref="MaxNames"/> names.
+/// published configs use it. Reading is strict RFC 8259: no comments unless they are asked for, no trailing commas, no <c>NaN</c>, no name
+/// twice in an object, UTF-8 throughout, at most <see cref="MaxDepth"/> levels and <see cref="MaxNames"/> names.
 /// </remarks>
 public sealed class JsonObjectReader
 {
@@ -51,9 +51,10 @@ public sealed class JsonObjectReader
     /// <summary>Opens a file that holds one JSON object.</summary>
     /// <param name="path">The file.</param>
     /// <param name="maxBytes">Larger files are refused unread.</param>
+    /// <param name="comments">Whether comments are allowed: in files that people write.</param>
     /// <exception cref="CheckpointException">The file is missing, too large, not UTF-8, not JSON, not an object, or names a field twice.</exception>
-    public static JsonObjectReader Open(string path, long maxBytes = DefaultMaxBytes) =>
-        Parse(CheckpointFile.Name(path), CheckpointFile.Read(path, maxBytes));
+    public static JsonObjectReader Open(string path, long maxBytes = DefaultMaxBytes, bool comments = false) =>
+        Parse(CheckpointFile.Name(path), CheckpointFile.Read(path, maxBytes), comments);
 
     /// <summary>As <see cref="Open"/>, or null where the directory has nothing of this name.</summary>
     internal static JsonObjectReader? OpenOptional(string directory, string name)
@@ -65,8 +66,9 @@ public sealed class JsonObjectReader
     /// <summary>Reads one JSON object from memory.</summary>
     /// <param name="file">The name under which messages speak of it.</param>
     /// <param name="utf8">The JSON text.</param>
+    /// <param name="comments">As for <see cref="Open"/>.</param>
     /// <exception cref="CheckpointException">As for <see cref="Open"/>.</exception>
-    public static JsonObjectReader Parse(string file, ReadOnlySpan<byte> utf8)
+    public static JsonObjectReader Parse(string file, ReadOnlySpan<byte> utf8, bool comments = false)
     {
         if (!Utf8.IsValid(utf8))
         {
@@ -75,10 +77,16 @@ public sealed class JsonObjectReader
 
         try
         {
-            Check(file, utf8);
+            JsonCommentHandling handling = comments ? JsonCommentHandling.Skip : JsonCommentHandling.Disallow;
+            Check(file, utf8, handling);
             JsonElement root = JsonElement.Parse(
                 utf8,
-                new JsonDocumentOptions { MaxDepth = MaxDepth, AllowDuplicateProperties = false }
+                new JsonDocumentOptions
+                {
+                    MaxDepth = MaxDepth,
+                    AllowDuplicateProperties = false,
+                    CommentHandling = handling,
+                }
             );
             return root.ValueKind == JsonValueKind.Object
                 ? new JsonObjectReader(file, "", root)
@@ -186,6 +194,18 @@ public sealed class JsonObjectReader
         }
     }
 
+    /// <summary>Refuses fields of other names: in a file that people write, a misspelt one would change nothing in silence.</summary>
+    public void AllowOnly(params ReadOnlySpan<string> known)
+    {
+        foreach (string name in Names)
+        {
+            if (!known.Contains(name))
+            {
+                throw Error(name, $"is unknown, expected one of {string.Join(", ", known!)}");
+            }
+        }
+    }
+
     /// <summary>An error about a field, for checks of the caller: <c>file: field 'path.name' message</c>.</summary>
     /// <param name="name">The field, without this object's path.</param>
     /// <param name="message">Continues the sentence: <c>is 7, expected a divisor of hidden_size 48</c>.</param>
@@ -287,9 +307,9 @@ public sealed class JsonObjectReader
 
     // Two things the document reader leaves for later or does not limit: escapes such as \ud800 that are no text (they would throw when
     // a string is fetched, long after this file was opened), and the number of names.
-    static void Check(string file, ReadOnlySpan<byte> utf8)
+    static void Check(string file, ReadOnlySpan<byte> utf8, JsonCommentHandling comments)
     {
-        Utf8JsonReader reader = new(utf8, new JsonReaderOptions { MaxDepth = MaxDepth });
+        Utf8JsonReader reader = new(utf8, new JsonReaderOptions { MaxDepth = MaxDepth, CommentHandling = comments });
         int names = 0;
         while (reader.Read())
         {

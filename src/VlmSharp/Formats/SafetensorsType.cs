@@ -82,9 +82,6 @@ static class SafetensorsTypes
             _ => throw new ArgumentOutOfRangeException(nameof(type)),
         };
 
-    /// <summary>How a header names it.</summary>
-    public static string Name(this SafetensorsType type) => type == SafetensorsType.Bool ? "BOOL" : Enum.GetName(type)!;
-
     /// <summary>The type a header names, exactly as spelled there.</summary>
     public static bool TryParse(string name, out SafetensorsType type)
     {
