@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using VlmSharp.Formats;
+using VlmSharp.Models;
 
 namespace VlmSharp.Training.Recipes;
 
@@ -8,7 +9,8 @@ namespace VlmSharp.Training.Recipes;
 /// <remarks>
 /// <c>model</c>, <c>output</c>: directories. <c>data</c>: a list of <c>{"source", "weight", "replay"}</c>. <c>curriculum</c>:
 /// <c>{"levels": [{"name", "data", "below", "steps"}], "earlier", "smoothing"}</c>. <c>evaluation</c>: <c>{"source", "every",
-/// "examples"}</c>. <c>tokensPerUpdate</c> or <c>examplesPerUpdate</c>; <c>microBatchTokens</c>; <c>maxTokens</c>; one of
+/// "examples"}</c>. <c>tokensPerUpdate</c> or <c>examplesPerUpdate</c>; <c>microBatchTokens</c>; <c>maxTokens</c>; <c>minPixels</c>,
+/// <c>maxPixels</c>; one of
 /// <c>steps</c>, <c>examples</c>, <c>epochs</c>. <c>schedule</c>: <c>{"kind", "warmup", "total", ...}</c> with the arguments of the
 /// functions of <see cref="Training.Schedule"/>. <c>rates</c>: <c>{"vision", "merger", "language"}</c>. <c>freeze</c>: a list of
 /// <c>vision</c>, <c>merger</c>, <c>language</c>, or layers, <c>language.0-11</c>. <c>optimizer</c>: <c>{"beta1", "beta2",
@@ -110,6 +112,8 @@ public static class RecipeReader
             "examplesPerUpdate",
             "microBatchTokens",
             "maxTokens",
+            "minPixels",
+            "maxPixels",
             "steps",
             "examples",
             "epochs",
@@ -173,6 +177,7 @@ public static class RecipeReader
                 byExamples ? 8192 : Math.Min(tokens, 8192)
             ),
             MaxTokens = json.Has("maxTokens") ? json.Int("maxTokens", 2, int.MaxValue) : null,
+            Pixels = new PixelLimits(Pixels(json, "minPixels"), Pixels(json, "maxPixels")),
             Steps = length == "steps" ? json.Int("steps", 1, MaxSteps) : null,
             Examples = length == "examples" ? json.Long("examples", 1, long.MaxValue) : null,
             Epochs = length == "epochs" ? json.Number("epochs", 1e-6, 1e6) : null,
@@ -203,6 +208,9 @@ public static class RecipeReader
             },
         };
     }
+
+    static long? Pixels(JsonObjectReader json, string name) =>
+        json.Has(name) ? json.Long(name, 1, long.MaxValue) : null;
 
     static string NotEmpty(JsonObjectReader json, string name) =>
         json.Text(name) is { Length: > 0 } text ? text : throw json.Error(name, "is empty, expected a directory");

@@ -1,4 +1,5 @@
 using VlmSharp.Formats;
+using VlmSharp.Models;
 
 namespace VlmSharp.Training.Recipes;
 
@@ -73,6 +74,9 @@ public sealed record TrainingRecipe
 
     /// <summary>Longer samples are left out; null for what the model was made for.</summary>
     public int? MaxTokens { get; init; }
+
+    /// <summary>Limits on the pixels of pictures and frames; the checkpoint's own where not given.</summary>
+    public PixelLimits Pixels { get; init; }
 
     /// <summary>Updates; null where <see cref="Examples"/> or <see cref="Epochs"/> say when it ends.</summary>
     public int? Steps { get; init; }

@@ -1,7 +1,6 @@
 using VlmSharp.Datasets;
 using VlmSharp.Formats;
 using VlmSharp.Kernels;
-using VlmSharp.Models;
 
 namespace VlmSharp.Training.Recipes;
 
@@ -11,10 +10,6 @@ public interface ITrainingHost
     /// <summary>Opens a source by the name that the recipe has for it.</summary>
     /// <exception cref="CheckpointException">There is no such source.</exception>
     IExampleSource Open(string source);
-
-    /// <summary>What makes a sample of an example; called from several threads.</summary>
-    /// <param name="model">The model that is trained.</param>
-    Func<Example, Sample> Encoder(IVisionLanguageModel model);
 
     /// <summary>The model is being loaded; share of bytes done.</summary>
     void Loading(double share);
@@ -78,8 +73,14 @@ public sealed class TrainingRun(TrainingRecipe recipe, ITrainingHost host)
             );
         }
 
-        using TrainableModel model = Load(pool);
-        using TrainingLoop loop = new(recipe, model, host.Open, host.Encoder(model.Model), pool);
+        using Checkpoint checkpoint = Checkpoint.Open(recipe.Model);
+        using TrainableModel model = TrainableModel.Load(checkpoint, pool, new Progress(host));
+        using ExampleEncoder encoder = new(checkpoint, model.Model)
+        {
+            Pixels = recipe.Pixels,
+            MaxTokens = recipe.MaxTokens ?? model.Model.Info.MaxPositions,
+        };
+        using TrainingLoop loop = new(recipe, model, host.Open, encoder.Encode, pool);
         Directory.CreateDirectory(recipe.Output);
         loop.Note = text =>
         {
@@ -103,12 +104,6 @@ public sealed class TrainingRun(TrainingRecipe recipe, ITrainingHost host)
 
         Save(loop, model, pool);
         return loop.Finished;
-    }
-
-    TrainableModel Load(WorkerPool pool)
-    {
-        using Checkpoint checkpoint = Checkpoint.Open(recipe.Model);
-        return TrainableModel.Load(checkpoint, pool, new Progress(host));
     }
 
     void Train(TrainingLoop loop, TrainableModel model, WorkerPool pool, int? most, CancellationToken cancellation)
