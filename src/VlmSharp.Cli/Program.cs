@@ -17,6 +17,7 @@ RootCommand root = new(
     BenchCommand.Create(),
     ConvertCommand.Create(),
     ConvertCommand.CreateQuantize(),
+    SynthCommand.Create(),
 };
 
 ParseResult parsed = root.Parse(args);

@@ -32,9 +32,10 @@ public sealed class TextImage
     /// <param name="text">Untrusted: it is no markup, line breaks and control characters are blanks, and it may be cut.</param>
     /// <param name="size">Font size in pixels, 1 to 1000.</param>
     /// <param name="maxWidth">Text that would be wider is cut and ends with an ellipsis.</param>
+    /// <param name="face">The font; letters that it lacks are taken from others. <see cref="FontFace.Default"/> where not given.</param>
     /// <returns>Null where there is nothing to see, or not even one character fits.</returns>
     /// <exception cref="MediaException">libvips is not on the machine, or cannot set text.</exception>
-    public static TextImage? Render(string text, int size, int maxWidth = int.MaxValue)
+    public static TextImage? Render(string text, double size, int maxWidth = int.MaxValue, FontFace? face = null)
     {
         ArgumentNullException.ThrowIfNull(text);
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
@@ -42,7 +43,10 @@ public sealed class TextImage
         List<Rune> line = Clean(text, out bool cut);
         while (line.Count > 0 && maxWidth > 0)
         {
-            TextImage? image = RenderLine(string.Concat(line) + (cut ? "…" : ""), size);
+            TextImage? image = RenderLine(
+                string.Concat(line) + (cut ? "…" : ""),
+                (face ?? FontFace.Default).Describe(size)
+            );
             if (image is null || image.Width <= maxWidth)
             {
                 return image;
@@ -75,9 +79,9 @@ public sealed class TextImage
         return line;
     }
 
-    static TextImage? RenderLine(string line, int size)
+    static TextImage? RenderLine(string line, string font)
     {
-        using VipsImage? image = VipsImage.Text(SecurityElement.Escape(line), $"sans {size}");
+        using VipsImage? image = VipsImage.Text(SecurityElement.Escape(line), font);
         if (image is null)
         {
             string said = VipsLibrary.TakeError();

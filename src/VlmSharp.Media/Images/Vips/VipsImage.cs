@@ -6,6 +6,8 @@ namespace VlmSharp.Media.Images.Vips;
 /// <remarks>libvips decodes from the caller's array, which stays pinned until the image is released, or from a file.</remarks>
 internal sealed unsafe class VipsImage : SafeHandle
 {
+    static readonly Lock TextGate = new();
+
     GCHandle pinned;
 
     VipsImage(nint image, GCHandle pinned = default)
@@ -142,24 +144,29 @@ internal sealed unsafe class VipsImage : SafeHandle
     internal static VipsImage? Text(string markup, string font)
     {
         VipsLibrary.EnsureLoaded();
-        nint operation = Native.vips_operation_new("text");
-        if (operation == 0)
-        {
-            return null;
-        }
 
-        try
+        // libvips locks Pango while it sets text, but not while it makes and frees what belongs to it: two threads at once crash.
+        lock (TextGate)
         {
-            SetString(operation, "text", markup);
-            SetString(operation, "font", font);
-            // At 72 dots an inch a point is a pixel.
-            return Build(ref operation, "dpi=72") && TakeObject(operation, "out") is not 0 and nint image
-                ? new VipsImage(image)
-                : null;
-        }
-        finally
-        {
-            Release(operation);
+            nint operation = Native.vips_operation_new("text");
+            if (operation == 0)
+            {
+                return null;
+            }
+
+            try
+            {
+                SetString(operation, "text", markup);
+                SetString(operation, "font", font);
+                // At 72 dots an inch a point is a pixel.
+                return Build(ref operation, "dpi=72") && TakeObject(operation, "out") is not 0 and nint image
+                    ? new VipsImage(image)
+                    : null;
+            }
+            finally
+            {
+                Release(operation);
+            }
         }
     }
 
