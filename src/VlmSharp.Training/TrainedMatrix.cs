@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.InteropServices;
 using VlmSharp.Kernels;
 
@@ -22,8 +23,17 @@ sealed class TrainedMatrix(
 ) : IDisposable
 {
     readonly List<Parameter> parameters = [];
-    PackedMatrix? transpose;
-    bool transposeIsStale = true;
+    readonly Copy transpose = new();
+    readonly Copy rounded = new();
+    readonly Copy turnedRounded = new();
+
+    /// <summary>Values packed in another way than the forward pass of inference has them; made when somebody asks for them after a change.</summary>
+    sealed class Copy
+    {
+        public PackedMatrix? Matrix { get; set; }
+
+        public bool IsStale { get; set; } = true;
+    }
 
     public int Columns => matrix.Columns;
 
@@ -37,44 +47,75 @@ sealed class TrainedMatrix(
             ? throw new InvalidOperationException($"{parameters[0]} holds a transpose and no rows.")
             : gradient.AsSpan(offset, rows * Columns);
 
-    /// <summary>W^T, packed: [columns, rows]. Made when it is first asked for after a change.</summary>
-    public PackedMatrix Transpose(WorkerPool pool)
-    {
-        transpose ??= new PackedMatrix(Columns, rows, ElementType.F32);
-        if (transposeIsStale)
-        {
-            if (turned)
-            {
-                transpose.PackRows(0, Columns, Bytes, ElementType.F32, pool);
-            }
-            else
-            {
-                transpose.PackTransposed(0, Columns, Bytes, ElementType.F32, pool);
-            }
+    /// <summary>W rounded to bf16, packed: [rows, columns]. Made when it is first asked for after a change.</summary>
+    public PackedMatrix Rounded(WorkerPool pool) => Get(rounded, rows, Columns, turned, ElementType.BF16, pool);
 
-            transposeIsStale = false;
+    /// <summary>W^T, packed: [columns, rows]. Made when it is first asked for after a change.</summary>
+    /// <param name="pool">Threads to pack with.</param>
+    /// <param name="round">Whether it is rounded to bf16.</param>
+    public PackedMatrix Transpose(WorkerPool pool, bool round = false) =>
+        round
+            ? Get(turnedRounded, Columns, rows, !turned, ElementType.BF16, pool)
+            : Get(transpose, Columns, rows, !turned, ElementType.F32, pool);
+
+    PackedMatrix Get(Copy copy, int outputs, int inputs, bool turn, ElementType type, WorkerPool pool)
+    {
+        PackedMatrix packed = copy.Matrix ??= new PackedMatrix(outputs, inputs, type);
+        if (!copy.IsStale)
+        {
+            return packed;
         }
 
-        return transpose;
+        if (type == ElementType.F32)
+        {
+            Pack(packed, 0, turn, Bytes, type, pool);
+        }
+        else
+        {
+            ushort[] halves = ArrayPool<ushort>.Shared.Rent(rows * Columns);
+            Span<ushort> used = halves.AsSpan(0, rows * Columns);
+            Narrow.ToBF16(values.AsSpan(offset, used.Length), used, pool);
+            Pack(packed, 0, turn, MemoryMarshal.AsBytes(used), type, pool);
+            ArrayPool<ushort>.Shared.Return(halves);
+        }
+
+        copy.IsStale = false;
+        return packed;
+    }
+
+    static void Pack(
+        PackedMatrix packed,
+        int first,
+        bool turn,
+        ReadOnlySpan<byte> bytes,
+        ElementType type,
+        WorkerPool pool,
+        int? count = null
+    )
+    {
+        if (turn)
+        {
+            packed.PackTransposed(first, count ?? packed.Rows, bytes, type, pool);
+        }
+        else
+        {
+            packed.PackRows(first, count ?? packed.Rows, bytes, type, pool);
+        }
     }
 
     /// <summary>Hands the master values to the forward pass.</summary>
     public void Repack(WorkerPool pool)
     {
-        if (turned)
-        {
-            matrix.PackTransposed(firstRow, rows, Bytes, ElementType.F32, pool);
-        }
-        else
-        {
-            matrix.PackRows(firstRow, rows, Bytes, ElementType.F32, pool);
-        }
-
-        transposeIsStale = true;
+        Pack(matrix, firstRow, turned, Bytes, ElementType.F32, pool, rows);
+        transpose.IsStale = rounded.IsStale = turnedRounded.IsStale = true;
     }
 
     /// <summary>Adds what the rows of x and of the gradient of W x tell about W.</summary>
-    public void AddGradient(Tensors.Tensor x, Tensors.Tensor dy, WorkerPool pool)
+    /// <param name="x">[n, columns]</param>
+    /// <param name="dy">[n, rows]</param>
+    /// <param name="pool">Threads.</param>
+    /// <param name="round">Whether both may be rounded to bf16.</param>
+    public void AddGradient(Tensors.Tensor x, Tensors.Tensor dy, WorkerPool pool, bool round = false)
     {
         (Tensors.Tensor a, Tensors.Tensor b) = turned ? (x, dy) : (dy, x);
         MatMul.ApplyTransposed(
@@ -88,11 +129,18 @@ sealed class TrainedMatrix(
             a.Width,
             b.Width,
             pool,
-            accumulate: true
+            accumulate: true,
+            mayRound: round
         );
     }
 
     ReadOnlySpan<byte> Bytes => MemoryMarshal.AsBytes(values.AsSpan(offset, rows * Columns));
 
-    public void Dispose() => transpose?.Dispose();
+    public void Dispose()
+    {
+        foreach (Copy copy in (Copy[])[transpose, rounded, turnedRounded])
+        {
+            copy.Matrix?.Dispose();
+        }
+    }
 }

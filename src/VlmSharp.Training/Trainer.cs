@@ -59,6 +59,13 @@ public sealed class Trainer : IDisposable
     /// <summary>Computes the layers of the decoder twice instead of keeping what is in them.</summary>
     public bool RecomputeText { get; set; }
 
+    /// <summary>Lets the large products round both factors to bf16 (<see cref="TapeOps.MayRound"/>).</summary>
+    public bool MayRound
+    {
+        get => tape.MayRound;
+        set => tape.MayRound = value;
+    }
+
     /// <summary>Factor of the loss that keeps experts evenly used (<see cref="RouterBalance"/>); 0 for none.</summary>
     public double BalanceFactor { get; set; }
 

@@ -14,15 +14,19 @@ public readonly record struct PackedSequence(int QueryStart, int QueryCount, int
 /// <remarks>
 /// With p = softmax(scale * q k^T): dv = p^T dy; ds = p * (dp - sum over keys of p * dp) * scale with dp = dy v^T; dq = ds k, dk = ds^T q
 /// (Dao et al., arXiv 2205.14135). The probabilities of some rows at a time are computed again: memory grows with the
-/// length of a sequence and not with its square. All query heads of a key/value head are one piece of work, in a fixed order, so no bit
-/// depends on the threads.
+/// length of a sequence and not with its square. All query heads of a key/value head are one piece of work, in a fixed order; the queries of a
+/// long sequence are several, whose gradients of keys and values are added up in their order. So no bit depends on the threads.
 /// </remarks>
-public static unsafe class AttentionBackward
+public static unsafe partial class AttentionBackward
 {
     // Query rows at a time: enough to make fetching the keys cheap; fewer where their scores would leave the second-level cache.
     const int MostRows = 64;
     const int LeastRows = 8;
     const int ScoreFloats = 64 << 10;
+
+    // Queries of a piece of work: as many pieces as a large machine has threads, but no fewer queries than make fetching the keys cheap.
+    const int LeastPieceRows = 512;
+    const int MostPieces = 32;
 
     /// <summary>Adds the gradients to dq, dk and dv.</summary>
     /// <param name="q">[queries, heads, headDim]; within a row the heads are contiguous.</param>
@@ -131,7 +135,7 @@ public static unsafe class AttentionBackward
                 Causal = causal,
                 Scale = scale,
             };
-            pool.Run(checked(sequences.Length * kvHeads), ref body);
+            RunPieces(body, sequences, pool);
         }
     }
 
@@ -159,16 +163,14 @@ public static unsafe class AttentionBackward
         internal PackedSequence* Sequences;
         internal bool Causal;
         internal float Scale;
+        internal Piece* Pieces;
+        internal float* Partials; // gradients of keys and values that belong to one of several pieces
 
         public readonly void Run(int part, int worker)
         {
-            PackedSequence s = Sequences[part / KvHeads];
-            int head = part % KvHeads;
-            if (s.QueryCount == 0 || s.KeyCount == 0)
-            {
-                return;
-            }
-
+            Piece piece = Pieces[part];
+            PackedSequence s = Sequences[piece.Sequence];
+            int head = piece.Head;
             int keyStride = (s.KeyCount + 15) & ~15;
             int blockRows = Math.Clamp(ScoreFloats / keyStride, LeastRows, MostRows);
             long turned = (long)HeadDim * keyStride;
@@ -184,15 +186,27 @@ public static unsafe class AttentionBackward
             float* v = V + (s.KeyStart * VStride) + keyColumn;
             float* dk = Dk + (s.KeyStart * DkStride) + keyColumn;
             float* dv = Dv + (s.KeyStart * DvStride) + keyColumn;
+            (nint dkStride, nint dvStride) = (DkStride, DvStride);
+            if (piece.Partial >= 0)
+            {
+                long size = (long)s.KeyCount * HeadDim;
+                dk = Partials + piece.Partial;
+                dv = dk + size;
+                dkStride = dvStride = HeadDim;
+                new Span<float>(dk, checked((int)size)).Clear();
+                new Span<float>(dv, (int)size).Clear();
+            }
+
             Turn(k, KStride, s.KeyCount, HeadDim, kTurned, keyStride);
             Turn(v, VStride, s.KeyCount, HeadDim, vTurned, keyStride);
 
             for (int member = 0; member < Group; member++)
             {
                 nint column = (((nint)head * Group) + member) * HeadDim;
-                for (int first = 0; first < s.QueryCount; first += blockRows)
+                int end = piece.FirstRow + piece.Rows;
+                for (int first = piece.FirstRow; first < end; first += blockRows)
                 {
-                    int rows = Math.Min(blockRows, s.QueryCount - first);
+                    int rows = Math.Min(blockRows, end - first);
                     // How many keys the first row sees, and the last one.
                     int seen = Causal ? s.KeyCount - s.QueryCount + first + 1 : s.KeyCount;
                     int step = Causal ? 1 : 0;
@@ -215,9 +229,9 @@ public static unsafe class AttentionBackward
                         Probabilities(pRow, dpRow, Math.Clamp(seen + (r * step), 0, keys), keys, Scale);
                     }
 
-                    Multiply(p, 1, keyStride, dy, DyStride, dv, DvStride, keys, HeadDim, rows, true);
+                    Multiply(p, 1, keyStride, dy, DyStride, dv, dvStride, keys, HeadDim, rows, true);
                     Multiply(dp, keyStride, 1, k, KStride, dq, DqStride, rows, HeadDim, keys, true);
-                    Multiply(dp, 1, keyStride, q, QStride, dk, DkStride, keys, HeadDim, rows, true);
+                    Multiply(dp, 1, keyStride, q, QStride, dk, dkStride, keys, HeadDim, rows, true);
                 }
             }
         }

@@ -8,6 +8,7 @@ public static unsafe partial class MatMul
 
     internal static readonly KernelTable<TransposedSignature> TransposedVariants = new(
         "matmul_transposed",
+        ("avx512dot", Bf16DotKernels.Supported, new TransposedSignature(Avx512DotTransposed)),
         ("avx512", InstructionSets.Avx512, new TransposedSignature(DriveTransposed<Avx512Kernels<F32Weights>>)),
         ("avx2", InstructionSets.Avx2, new TransposedSignature(DriveTransposed<Avx2Kernels<F32Weights>>)),
         ("portable", true, new TransposedSignature(DriveTransposed<PortableKernels<F32Weights>>))
@@ -29,6 +30,7 @@ public static unsafe partial class MatMul
     /// <param name="columns">Columns of y.</param>
     /// <param name="pool">Threads to share the work.</param>
     /// <param name="accumulate">Add to y instead of overwriting it.</param>
+    /// <param name="mayRound">Lets a variant that is faster so round a and b to bf16 first; their products come in pairs then.</param>
     /// <exception cref="ArgumentException">A span is too short for the sizes given, or a stride smaller than a row.</exception>
     public static void ApplyTransposed(
         ReadOnlySpan<float> a,
@@ -41,7 +43,8 @@ public static unsafe partial class MatMul
         int rows,
         int columns,
         WorkerPool pool,
-        bool accumulate = false
+        bool accumulate = false,
+        bool mayRound = false
     )
     {
         ArgumentNullException.ThrowIfNull(pool);
@@ -65,6 +68,7 @@ public static unsafe partial class MatMul
                 Columns = columns,
                 Pool = pool,
                 Accumulate = accumulate,
+                MayRound = mayRound,
             }
         );
     }
@@ -83,6 +87,7 @@ public static unsafe partial class MatMul
         public required int Columns { get; init; }
         public required WorkerPool Pool { get; init; }
         public required bool Accumulate { get; init; }
+        public required bool MayRound { get; init; }
     }
 
     static void DriveTransposed<TKernels>(in TransposedCall call)

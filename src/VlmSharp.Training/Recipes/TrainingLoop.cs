@@ -106,6 +106,7 @@ public sealed class TrainingLoop : IDisposable
             RecomputeVision = recipe.RecomputeVision,
             RecomputeText = recipe.RecomputeText,
             BalanceFactor = recipe.BalanceFactor,
+            MayRound = recipe.Precision != TrainingPrecision.F32 && MatMul.RoundsToBF16,
         };
     }
 

@@ -111,7 +111,7 @@ public sealed record TrainingRecipe
     /// <summary>See <see cref="Trainer.BalanceFactor"/>.</summary>
     public double BalanceFactor { get; init; }
 
-    /// <summary>bf16 or f32; null for bf16 where the machine has it.</summary>
+    /// <summary>bf16 or f32; null for bf16. A machine without products of bf16 computes in f32.</summary>
     public TrainingPrecision? Precision { get; init; }
 
     /// <summary>Type of the weights of the trained model: F32 or BF16.</summary>

@@ -114,7 +114,10 @@ public sealed partial class TapeOps
         TrainedMatrix matrix = parameters.Find(layer.Parts[0], layer.Name);
         return Record(
             NeedsGradient(input, layer, matrix),
-            () => cpu.Linear(input.Value, layer),
+            () =>
+                MayRound
+                    ? Rounded(input.Value, layer, matrix, cpu.Allocate(input.Rows, layer.Outputs), accumulate: false)
+                    : cpu.Linear(input.Value, layer),
             y => LinearBackward(input, layer, matrix, y.Gradient),
             input
         );
@@ -133,7 +136,9 @@ public sealed partial class TapeOps
             {
                 Tensor sum = cpu.Allocate(old.Rows, old.Width);
                 sum.CopyFrom(old.Value);
-                return cpu.Linear(input.Value, layer, sum);
+                return MayRound
+                    ? Rounded(input.Value, layer, matrix, sum, accumulate: true)
+                    : cpu.Linear(input.Value, layer, sum);
             },
             y =>
             {
@@ -144,6 +149,24 @@ public sealed partial class TapeOps
         );
     }
 
+    Tensor Rounded(Tensor x, Linear layer, TrainedMatrix matrix, Tensor y, bool accumulate)
+    {
+        Cancellation.ThrowIfCancellationRequested();
+        MatMul.Apply(
+            x.Data,
+            x.Stride,
+            matrix.Rounded(pool),
+            layer.Bias,
+            y.Data,
+            y.Stride,
+            x.Rows,
+            pool,
+            accumulate,
+            mayRound: true
+        );
+        return y;
+    }
+
     bool NeedsGradient(View input, Linear layer, TrainedMatrix matrix) =>
         input.Needs || matrix.Trained || !parameters.Gradient(layer.BiasArray).IsEmpty;
 
@@ -152,7 +175,7 @@ public sealed partial class TapeOps
         Cancellation.ThrowIfCancellationRequested();
         if (matrix.Trained)
         {
-            matrix.AddGradient(x.Value, dy, pool);
+            matrix.AddGradient(x.Value, dy, pool, MayRound);
         }
 
         Span<float> bias = parameters.Gradient(layer.BiasArray);
@@ -171,11 +194,11 @@ public sealed partial class TapeOps
     void MultiplyBack(View x, TrainedMatrix matrix, Tensor dy)
     {
         Tensor dx = Target(x, out bool accumulate);
-        Product(dy, matrix.Transpose(pool), dx, accumulate);
+        Product(dy, matrix.Transpose(pool, MayRound), dx, accumulate, MayRound);
     }
 
-    void Product(Tensor x, PackedMatrix weights, Tensor y, bool accumulate = false) =>
-        MatMul.Apply(x.Data, x.Stride, weights, [], y.Data, y.Stride, x.Rows, pool, accumulate);
+    void Product(Tensor x, PackedMatrix weights, Tensor y, bool accumulate = false, bool mayRound = false) =>
+        MatMul.Apply(x.Data, x.Stride, weights, [], y.Data, y.Stride, x.Rows, pool, accumulate, mayRound);
 
     /// <inheritdoc/>
     public override Tensor RmsNorm(Tensor x, Vector weight, float epsilon)

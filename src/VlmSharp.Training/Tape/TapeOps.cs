@@ -51,6 +51,9 @@ public sealed partial class TapeOps : Ops, IDisposable
     /// <summary>Frees what lies between marks and computes it again in the backward pass. May change between two blocks of a model.</summary>
     public bool Recompute { get; set; }
 
+    /// <summary>Lets the products of linear layers, forward and backward, round both factors to bf16, beside which experts and attention stay f32. Sums are f32.</summary>
+    public bool MayRound { get; set; }
+
     /// <summary>Ends a pass between two matrix products with an <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancellation
     {

@@ -229,4 +229,102 @@ public sealed unsafe class AttentionBackwardTests : IDisposable
             );
         }
     }
+
+    [Theory]
+    [InlineData(true, 1030, 1030)]
+    [InlineData(true, 600, 1100)]
+    [InlineData(false, 1030, 40)]
+    public void The_pieces_of_a_long_sequence_add_up_and_depend_on_no_thread(bool causal, int queries, int keys)
+    {
+        const int Dim = 8;
+        const int Heads = 2; // of one key/value head
+        const int Before = 3; // rows of a short sequence
+        PackedSequence[] sequences = [new(0, Before, 0, Before), new(Before, queries, Before, keys)];
+        float[] q = Differences.Normal(1, (Before + queries) * Heads * Dim);
+        float[] k = Differences.Normal(2, (Before + keys) * Dim);
+        float[] v = Differences.Normal(3, (Before + keys) * Dim);
+        float[] dy = Differences.Normal(4, (Before + queries) * Heads * Dim);
+        (float[] dq, float[] dk, float[] dv) = Run(pool);
+        using WorkerPool single = new(1);
+        (float[] dq1, float[] dk1, float[] dv1) = Run(single);
+        Near.SameBits(dq1, dq);
+        Near.SameBits(dk1, dk);
+        Near.SameBits(dv1, dv);
+        double[] dqExpected = new double[q.Length];
+        double[] dkExpected = new double[k.Length];
+        double[] dvExpected = new double[v.Length];
+        foreach (PackedSequence s in sequences)
+        {
+            for (int row = 0; row < s.QueryCount * Heads; row++)
+            {
+                int at = ((s.QueryStart * Heads) + row) * Dim;
+                int seen = causal ? s.KeyCount - s.QueryCount + (row / Heads) + 1 : s.KeyCount;
+                double[] p =
+                [
+                    .. Enumerable.Range(0, seen).Select(j => Math.Exp(0.3f * Dot(q, at, k, (s.KeyStart + j) * Dim))),
+                ];
+                double[] dp = [.. Enumerable.Range(0, seen).Select(j => Dot(dy, at, v, (s.KeyStart + j) * Dim))];
+                double sum = p.Sum();
+                double mean = p.Zip(dp, (x, y) => x / sum * y).Sum();
+                for (int j = 0; j < seen; j++)
+                {
+                    int key = (s.KeyStart + j) * Dim;
+                    double share = p[j] / sum;
+                    double ds = share * (dp[j] - mean) * 0.3f;
+                    for (int c = 0; c < Dim; c++)
+                    {
+                        dqExpected[at + c] += ds * k[key + c];
+                        dkExpected[key + c] += ds * q[at + c];
+                        dvExpected[key + c] += share * dy[at + c];
+                    }
+                }
+            }
+        }
+
+        Near.RelativeToLargest(1e-5, dqExpected, dq, "dq");
+        Near.RelativeToLargest(1e-5, dkExpected, dk, "dk");
+        Near.RelativeToLargest(1e-5, dvExpected, dv, "dv");
+
+        (float[], float[], float[]) Run(WorkerPool threads)
+        {
+            float[] toQ = new float[q.Length];
+            float[] toK = new float[k.Length];
+            float[] toV = new float[v.Length];
+            AttentionBackward.Apply(
+                q,
+                Heads * Dim,
+                k,
+                Dim,
+                v,
+                Dim,
+                dy,
+                Heads * Dim,
+                toQ,
+                Heads * Dim,
+                toK,
+                Dim,
+                toV,
+                Dim,
+                Heads,
+                1,
+                Dim,
+                sequences,
+                causal,
+                0.3f,
+                threads
+            );
+            return (toQ, toK, toV);
+        }
+    }
+
+    static double Dot(float[] a, int aStart, float[] b, int bStart)
+    {
+        double sum = 0;
+        for (int c = 0; c < 8; c++)
+        {
+            sum += (double)a[aStart + c] * b[bStart + c];
+        }
+
+        return sum;
+    }
 }

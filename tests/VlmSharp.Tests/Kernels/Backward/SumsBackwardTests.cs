@@ -27,17 +27,24 @@ public sealed class SumsBackwardTests : IDisposable
                 {
                     if (rows * columns * depth < 2_000_000)
                     {
-                        Product(kernel, rows, columns, depth);
+                        Product(kernel, rows, columns, depth, mayRound: false);
+                        Product(kernel, rows, columns, depth, mayRound: true);
                     }
                 }
             }
         }
     }
 
-    void Product(MatMul.TransposedSignature kernel, int rows, int columns, int depth)
+    void Product(MatMul.TransposedSignature kernel, int rows, int columns, int depth, bool mayRound)
     {
         float[] aValues = Differences.Normal(rows, depth * rows);
         float[] bValues = Differences.Normal(columns, depth * columns);
+        if (mayRound)
+        {
+            // What is rounded already must come out exactly: values that rounding changes are tested below.
+            (aValues, bValues) = (Array.ConvertAll(aValues, Rounded), Array.ConvertAll(bValues, Rounded));
+        }
+
         using Strided a = new(depth, rows, rows + 3, (r, i) => aValues[(r * rows) + i]);
         using Strided b = new(depth, columns, columns + 1, (r, i) => bValues[(r * columns) + i], guardBefore: true);
         using Strided y = new(rows, columns, columns + 2, (_, _) => 5);
@@ -69,6 +76,7 @@ public sealed class SumsBackwardTests : IDisposable
                     Columns = columns,
                     Pool = pool,
                     Accumulate = accumulate,
+                    MayRound = mayRound,
                 }
             );
             Differences.Near(
@@ -77,6 +85,42 @@ public sealed class SumsBackwardTests : IDisposable
                 $"{rows} x {columns} x {depth}",
                 1e-5
             );
+        }
+    }
+
+    static float Rounded(float x) => BitConverter.UInt32BitsToSingle((uint)Bf16.Round(x) << 16);
+
+    [Fact]
+    public void A_transposed_product_that_may_round_rounds_to_the_nearest_and_depends_on_no_thread()
+    {
+        Assert.SkipUnless(MatMul.RoundsToBF16, "no products of bf16 here");
+        const int Rows = 45;
+        const int Columns = 50;
+        const int Depth = 333;
+        float[] a = Differences.Normal(1, Depth * Rows);
+        float[] b = Differences.Normal(2, Depth * Columns);
+        float[] rounded = Multiply(Array.ConvertAll(a, Rounded), Array.ConvertAll(b, Rounded), pool);
+        Near.SameBits(rounded, Multiply(a, b, pool));
+        using WorkerPool single = new(1);
+        Near.SameBits(rounded, Multiply(a, b, single));
+
+        float[] Multiply(float[] left, float[] right, WorkerPool threads)
+        {
+            float[] y = new float[Rows * Columns];
+            MatMul.ApplyTransposed(
+                left,
+                Rows,
+                right,
+                Columns,
+                y,
+                Columns,
+                Depth,
+                Rows,
+                Columns,
+                threads,
+                mayRound: true
+            );
+            return y;
         }
     }
 
