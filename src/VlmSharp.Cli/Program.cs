@@ -18,6 +18,7 @@ RootCommand root = new(
     ConvertCommand.Create(),
     ConvertCommand.CreateQuantize(),
     SynthCommand.Create(),
+    DataCommand.Create(),
 };
 
 ParseResult parsed = root.Parse(args);

@@ -55,6 +55,9 @@ static class Terminal
     /// <summary>Something to know besides the answer, on one line.</summary>
     public static void WriteNote(string message) => Error.MarkupLineInterpolated($"[grey]{OneLine(message)}[/]");
 
+    /// <summary>A line of a report that quotes what files say, on standard output.</summary>
+    public static void WriteFinding(string message) => Console.Out.WriteLine(OneLine(message));
+
     /// <summary>Messages quote names and contents of files, which are not trusted: no line breaks, no control codes.</summary>
     static string OneLine(string text) =>
         string.Create(

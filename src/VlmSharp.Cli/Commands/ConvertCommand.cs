@@ -40,7 +40,7 @@ sealed class ConvertCommand
 
     readonly Option<FileSystemInfo?> calibrate = Data(
         "--calibrate",
-        "Weigh errors by what each column gets when the model runs over samples, and report what quantising did to its predictions: a file of JSON lines ({\"messages\": [...], \"images\": [...]} or {\"text\": ...}), or a directory of pictures and .txt files."
+        "Weigh errors by what each column gets when the model runs over samples, and report what quantising did to its predictions: a file of examples as vlm data check reads them, or of lines {\"text\": ...}, or a directory of pictures and .txt files."
     );
 
     readonly Option<FileSystemInfo?> measure = Data(

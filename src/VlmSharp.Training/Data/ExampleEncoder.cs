@@ -1,7 +1,5 @@
 using System.Collections.Concurrent;
-using System.Text.Json;
 using VlmSharp.Chat;
-using VlmSharp.Chat.Replies;
 using VlmSharp.Datasets;
 using VlmSharp.Formats;
 using VlmSharp.Grounding;
@@ -31,6 +29,7 @@ public sealed class ExampleEncoder : IDisposable
 {
     readonly IPromptBuilder prompts;
     readonly ModelInfo info;
+    readonly ExampleChat writer;
     readonly ConcurrentBag<WorkerPool> pools = []; // of one thread: callers are the parallelism
 
     /// <summary>Encodes for a model that is trained.</summary>
@@ -49,14 +48,22 @@ public sealed class ExampleEncoder : IDisposable
     {
         this.prompts = prompts;
         this.info = info;
-        Boxes = info.Grounding.Style();
+        writer = new ExampleChat(prompts, info.Grounding);
     }
 
     /// <summary>How boxes and references are written; as the architecture answers unless set.</summary>
-    public BoxStyle Boxes { get; init; }
+    public BoxStyle Boxes
+    {
+        get => writer.Boxes;
+        init => writer.Boxes = value;
+    }
 
     /// <summary>Limits on the pixels of pictures and frames; the checkpoint's own where not given.</summary>
-    public PixelLimits Pixels { get; init; }
+    public PixelLimits Pixels
+    {
+        get => writer.Pixels;
+        init => writer.Pixels = value;
+    }
 
     /// <summary>Longer examples are errors of <see cref="Encode"/>.</summary>
     public int MaxTokens { get; init; } = int.MaxValue;
@@ -135,108 +142,7 @@ public sealed class ExampleEncoder : IDisposable
 
     /// <summary>The example in the words of the model, and whether each answer is learnt.</summary>
     internal (ChatMessage[] Messages, bool[] Learnt) Messages(Example example, Func<MediumPart, MediaSource> open) =>
-        Named(example, () => Translate(example, open));
-
-    (ChatMessage[] Messages, bool[] Learnt) Translate(Example example, Func<MediumPart, MediaSource> open)
-    {
-        // Boxes may stand before their picture, so pictures are opened first.
-        Queue<ChatMedia> media = new(
-            example
-                .Messages.SelectMany(message => message.Content)
-                .OfType<MediumPart>()
-                .Select(medium => new ChatMedia(open(medium), Pixels))
-        );
-        PictureFrame[] frames =
-        [
-            .. media
-                .Where(medium => medium.Source.Kind == MediaKind.Image)
-                .Select((medium, i) => prompts.Plan(medium).Frame(i)),
-        ];
-        List<ChatMessage> messages = [];
-        List<bool> learnt = [];
-        foreach (ExampleMessage message in example.Messages)
-        {
-            if (message.Role == "tool_call")
-            {
-                ToolCall call = Call(message);
-                if (messages is [.., { Role: "assistant" } answer] && learnt[^1] == message.Learnt)
-                {
-                    messages[^1] = answer with { ToolCalls = [.. answer.ToolCalls, call] };
-                }
-                else
-                {
-                    messages.Add(new ChatMessage("assistant", []) { ToolCalls = [call] });
-                    learnt.Add(message.Learnt);
-                }
-
-                continue;
-            }
-
-            messages.Add(new ChatMessage(message.Role, [.. message.Content.SelectMany(Write)]));
-            if (message.Role == "assistant")
-            {
-                learnt.Add(message.Learnt);
-            }
-        }
-
-        return ([.. messages], [.. learnt]);
-
-        IEnumerable<ChatContent> Write(ExamplePart part)
-        {
-            switch (part)
-            {
-                case TextPart text:
-                    return [new ChatText(text.Text)];
-                case MediumPart:
-                    return [media.Dequeue()];
-                case ReferencePart reference:
-                    (string before, string after) = GroundingWriter.Reference(info.Grounding, Boxes);
-                    return [new ChatMarkup(before), new ChatText(reference.Text), new ChatMarkup(after)];
-                case BoxPart box:
-                    return
-                    [
-                        new ChatMarkup(GroundingWriter.Box([.. box.Coordinates], info.Grounding, Boxes, Frame(box))),
-                    ];
-                default:
-                    throw new ArgumentException($"An example cannot hold {part.GetType().Name}.");
-            }
-        }
-
-        PictureFrame Frame(BoxPart box) =>
-            box.Image >= 0 && box.Image < frames.Length
-                ? frames[box.Image]
-                : throw new PromptException($"a box is on picture {box.Image}, but there are {frames.Length}");
-    }
-
-    /// <summary>A call of a tool: <c>{"name": ..., "arguments": ...}</c>.</summary>
-    static ToolCall Call(ExampleMessage message)
-    {
-        string text = string.Concat(message.Content.OfType<TextPart>().Select(part => part.Text));
-        try
-        {
-            JsonElement json = JsonElement.Parse(
-                text,
-                new JsonDocumentOptions { MaxDepth = JsonObjectReader.MaxDepth }
-            );
-            if (
-                json.ValueKind == JsonValueKind.Object
-                && json.TryGetProperty("name", out JsonElement name)
-                && name.ValueKind == JsonValueKind.String
-                && json.TryGetProperty("arguments", out JsonElement arguments)
-            )
-            {
-                return new ToolCall(name.GetString()!, arguments);
-            }
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or ArgumentException)
-        {
-            // Said below.
-        }
-
-        throw new PromptException(
-            $"a tool_call is {Quote.Name(text)}, expected {{\"name\": ..., \"arguments\": ...}} as JSON"
-        );
-    }
+        Named(example, () => writer.Write(example.Messages, open));
 
     static T Named<T>(Example example, Func<T> read)
     {

@@ -1,6 +1,7 @@
 using VlmSharp.Chat;
+using VlmSharp.Datasets;
+using VlmSharp.Formats;
 using VlmSharp.Media.Images;
-using VlmSharp.Models;
 
 namespace VlmSharp.Calibration;
 
@@ -12,30 +13,18 @@ public sealed record CalibrationSample(string Name)
     public string Text { get; init; } = "";
 
     /// <summary>The turns; none for a text. Pictures are decoded when the sample's turn comes.</summary>
-    public IReadOnlyList<ChatMessage> Turns { get; init; } = [];
+    public IReadOnlyList<ExampleMessage> Turns { get; init; } = [];
 
     /// <summary>Whether the last turn is an answer; else the unquantised model's own one is taken.</summary>
-    public bool HasAnswer => Turns is [.., { Role: "assistant" }];
+    public bool HasAnswer => Turns is [.., { Role: "assistant" or "tool_call" }];
 
-    /// <summary>The turns with their pictures.</summary>
+    /// <summary>The turns with their pictures, as the model has them. Special tokens in answers are tokens: such answers come from models.</summary>
     /// <exception cref="MediaException">A picture cannot be decoded.</exception>
-    internal ChatMessage[] Open() =>
+    /// <exception cref="PromptException">A turn is nothing the model has a form for.</exception>
+    internal ChatMessage[] Open(ChatModel chat) =>
         [
-            .. Turns.Select(turn =>
-                turn with
-                {
-                    Content =
-                    [
-                        .. turn.Content.Select(part =>
-                            part is PictureFile(string path)
-                                ? new ChatMedia(MediaSource.Image(ImageDecoder.DecodeFile(path), path))
-                                : part
-                        ),
-                    ],
-                }
-            ),
+            .. new ExampleChat(chat.Prompts, chat.Model.Info.Grounding)
+                .Write(Turns, medium => medium.Open())
+                .Messages.Select(message => message with { FromModel = message.Role == "assistant" }),
         ];
 }
-
-/// <summary>A picture that is not decoded yet.</summary>
-sealed record PictureFile(string Path) : ChatContent;

@@ -149,7 +149,7 @@ public sealed record ModelTrial(IReadOnlyList<SampleTrial> Samples)
 
         SampleTrial Conversation(CalibrationSample sample, SampleTrial? reference)
         {
-            ChatMessage[] turns = sample.Open();
+            ChatMessage[] turns = sample.Open(chat);
             ChatMessage[] asked = sample.HasAnswer ? turns[..^1] : turns;
             Prompt prompt = chat.Prompts.Build(asked);
             Prompt whole = sample.HasAnswer ? chat.Prompts.Build(turns, Complete) : prompt;

@@ -1,5 +1,5 @@
 using VlmSharp.Calibration;
-using VlmSharp.Chat;
+using VlmSharp.Datasets;
 using VlmSharp.Formats;
 using VlmSharp.Testing;
 using Xunit;
@@ -32,7 +32,7 @@ public sealed class CalibrationDataTests
         Assert.Equal("user: [b.png]What is it?", Shown(samples[2]));
         Assert.Equal("user: See [b.png][a.png]|assistant: ", Shown(samples[3]));
         Assert.Equal([true, false, false, true], samples.Select(sample => sample.HasAnswer));
-        Assert.Equal([false, false, true], samples[0].Turns.Select(turn => turn.FromModel));
+        Assert.Equal([false, false, true], samples[0].Turns.Select(turn => turn.Learnt));
     }
 
     [Fact]
@@ -61,10 +61,13 @@ public sealed class CalibrationDataTests
     [InlineData("""{"messages": [{"role": "narrator", "content": "x"}]}""", "field 'messages[0].role' is 'narrator'")]
     [InlineData("""{"messages": [{"role": "user"}]}""", "field 'messages[0].content' is missing")]
     [InlineData("""{"messages": [{"role": "user", "content": null}]}""", "field 'messages[0].content' is null")]
-    [InlineData("""{"messages": [{"role": "user", "content": "<image>"}]}""", "more than 'images', which has 0")]
     [InlineData(
-        """{"messages": [{"role": "user", "content": "<image>"}], "images": ["a.png", "a.png"]}""",
-        "has 2 pictures, the messages have 1 places"
+        """{"messages": [{"role": "user", "content": "<image>"}]}""",
+        "more places for pictures (<image>) than the 0 that it lists"
+    )]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": "<image> or <image>"}], "images": ["a.png"]}""",
+        "more places for pictures (<image>) than the 1 that it lists"
     )]
     [InlineData("""{"messages": [{"role": "user", "content": "x"}], "images": ["no.png"]}""", "no such file")]
     [InlineData("""{"messages": [{"role": "user", "content": [{"type": "audio"}]}]}""", "is 'audio', expected text")]
@@ -103,7 +106,7 @@ public sealed class CalibrationDataTests
                     turn.Content.Select(part =>
                         part is PictureFile picture
                             ? $"[{Path.GetFileName(picture.Path)}]"
-                            : Assert.IsType<ChatText>(part).Text
+                            : Assert.IsType<TextPart>(part).Text
                     )
                 )
             )

@@ -1,6 +1,7 @@
 using VlmSharp.Calibration;
 using VlmSharp.Chat;
 using VlmSharp.Conversion;
+using VlmSharp.Datasets;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
 using VlmSharp.Formats.Gguf;
@@ -37,9 +38,9 @@ public sealed class ModelTrialTests
         Assert.Equal(open.Answer, open.Best);
         Assert.Empty(words.Answer);
 
-        ChatMessage[] asked = [.. Question.Open()[..^1]];
+        ChatMessage[] asked = [.. Question.Open(chat)[..^1]];
         Compare(chat, chat.Prompts.Build(asked), question);
-        Compare(chat, chat.Prompts.Build(Open.Open()), open);
+        Compare(chat, chat.Prompts.Build(Open.Open(chat)), open);
         List<int> ids = [];
         chat.Tokenizer.Encode(Words.Text, ids);
         Assert.Equal(ids[1..], words.Scored);
@@ -88,7 +89,12 @@ public sealed class ModelTrialTests
         using ChatModel chat = ChatModel.Load(Reader, threads: 2, exact: true);
         CalibrationSample talk = Question with
         {
-            Turns = [.. Question.Turns, ChatMessage.User(new ChatText("And now?")), ChatMessage.Assistant("12")],
+            Turns =
+            [
+                .. Question.Turns,
+                new("user", [new TextPart("And now?")]),
+                new("assistant", [new TextPart("12")]),
+            ],
         };
         CalibrationSample text = new("long") { Text = string.Concat(Enumerable.Repeat(Words.Text, 60)) };
         ModelTrial trial = ModelTrial.Run(chat, [talk, text], 0);

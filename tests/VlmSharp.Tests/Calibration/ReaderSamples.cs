@@ -1,5 +1,5 @@
 using VlmSharp.Calibration;
-using VlmSharp.Chat;
+using VlmSharp.Datasets;
 using VlmSharp.Testing;
 
 namespace VlmSharp.Tests.Calibration;
@@ -13,8 +13,8 @@ static class ReaderSamples
         {
             Turns =
             [
-                ChatMessage.User(new PictureFile(Goldens.Local($"reader-ref/media/{picture}")), new ChatText(question)),
-                .. answer is null ? (ChatMessage[])[] : [ChatMessage.Assistant(answer)],
+                new("user", [new PictureFile(Goldens.Local($"reader-ref/media/{picture}")), new TextPart(question)]),
+                .. answer is null ? (ExampleMessage[])[] : [new("assistant", [new TextPart(answer)])],
             ],
         };
 

@@ -33,6 +33,19 @@ internal static class PythonText
         return text[..end];
     }
 
+    /// <summary>str.strip().</summary>
+    public static string Trim(string text)
+    {
+        text = TrimEnd(text);
+        int start = 0;
+        while (start < text.Length && IsSpace(text[start]))
+        {
+            start++;
+        }
+
+        return text[start..];
+    }
+
     /// <summary>Where str.splitlines breaks a line.</summary>
     public static bool IsLineBreak(char c) =>
         c is '\n' or '\r' or '\v' or '\f' or '\u001C' or '\u001D' or '\u001E' or '\u0085' or '\u2028' or '\u2029';
