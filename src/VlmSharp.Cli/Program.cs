@@ -15,6 +15,8 @@ RootCommand root = new(
     ParseCommand.Create(),
     VerifyCommand.Create(),
     BenchCommand.Create(),
+    NewCommand.Create(),
+    EvalCommand.Create(),
     ConvertCommand.Create(),
     ConvertCommand.CreateQuantize(),
     SynthCommand.Create(),

@@ -27,7 +27,7 @@ public sealed partial class ArchitectureTests
         ["Engine"],
         ["Chat"],
         ["Documents", "Tiling", "Datasets"],
-        ["Calibration", "Verification"],
+        ["Calibration", "Evaluation", "Verification"],
     ];
 
     [Fact]
@@ -105,7 +105,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Datasets|Calibration|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Datasets|Calibration|Evaluation|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();
