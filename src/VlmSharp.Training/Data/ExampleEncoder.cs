@@ -59,11 +59,10 @@ public sealed class ExampleEncoder : IDisposable
     }
 
     /// <summary>Limits on the pixels of pictures and frames; the checkpoint's own where not given.</summary>
-    public PixelLimits Pixels
-    {
-        get => writer.Pixels;
-        init => writer.Pixels = value;
-    }
+    public PixelLimits Pixels { get; init; }
+
+    /// <summary>Films take at most about so many tokens: of those in files fewer frames are taken where nothing else is said, all are shown smaller.</summary>
+    public int FilmTokens { get; init; } = 4096;
 
     /// <summary>Longer examples are errors of <see cref="Encode"/>.</summary>
     public int MaxTokens { get; init; } = int.MaxValue;
@@ -84,8 +83,8 @@ public sealed class ExampleEncoder : IDisposable
     /// <exception cref="CheckpointException">A medium cannot be read or shown, the model has no form for a turn. The message names the example.</exception>
     public Sample? TryEncode(Example example, int maxTokens, out int tokens)
     {
-        (ChatMessage[] messages, bool[] learnt) = Messages(example, medium => medium.Open());
-        Prompt prompt = Named(example, () => prompts.BuildAnswered(messages));
+        (ChatMessage[] messages, bool[] learnt) = Messages(example, decoded: true);
+        Prompt prompt = Named(example, () => prompts.BuildAnswered(messages, example.Tools));
         tokens = prompt.Tokens.Length;
         if (tokens > maxTokens)
         {
@@ -118,8 +117,8 @@ public sealed class ExampleEncoder : IDisposable
     /// <exception cref="CheckpointException">As for <see cref="TryEncode"/>.</exception>
     public int Length(Example example)
     {
-        (ChatMessage[] messages, _) = Messages(example, medium => MediaSource.Unopened(medium.Shape(), medium.Name));
-        return Named(example, () => prompts.BuildAnswered(messages)).Tokens.Length;
+        (ChatMessage[] messages, _) = Messages(example, decoded: false);
+        return Named(example, () => prompts.BuildAnswered(messages, example.Tools)).Tokens.Length;
     }
 
     SampleMedium Prepare(ChatMedia medium, int number, Prompt prompt)
@@ -141,8 +140,23 @@ public sealed class ExampleEncoder : IDisposable
     }
 
     /// <summary>The example in the words of the model, and whether each answer is learnt.</summary>
-    internal (ChatMessage[] Messages, bool[] Learnt) Messages(Example example, Func<MediumPart, MediaSource> open) =>
-        Named(example, () => writer.Write(example.Messages, open));
+    internal (ChatMessage[] Messages, bool[] Learnt) Messages(Example example, bool decoded) =>
+        Named(example, () => writer.Write(example.Messages, medium => Open(medium, decoded)));
+
+    ChatMedia Open(MediumPart medium, bool decoded)
+    {
+        if (medium is FilmFile { Sampling: null } film)
+        {
+            medium = film with { Sampling = info.Processor.Sampling(FilmTokens) };
+        }
+
+        MediaSource source = decoded ? medium.Open() : MediaSource.Unopened(medium.Shape(), medium.Name);
+        PixelLimits limits =
+            source.Kind == MediaKind.Video && Pixels == default
+                ? info.Processor.VideoLimits(source.Shape.Frames, FilmTokens)
+                : Pixels;
+        return new ChatMedia(source, limits);
+    }
 
     static T Named<T>(Example example, Func<T> read)
     {

@@ -24,7 +24,7 @@ public sealed record CalibrationSample(string Name)
     internal ChatMessage[] Open(ChatModel chat) =>
         [
             .. new ExampleChat(chat.Prompts, chat.Model.Info.Grounding)
-                .Write(Turns, medium => medium.Open())
+                .Write(Turns, medium => new ChatMedia(medium.Open()))
                 .Messages.Select(message => message with { FromModel = message.Role == "assistant" }),
         ];
 }

@@ -28,12 +28,13 @@ public interface IPromptBuilder
     /// An answer is tokenised on its own, apart from what stands before it, as it is when a model writes it.
     /// </remarks>
     /// <param name="messages">All turns, answers included.</param>
+    /// <param name="tools">Tools that the answers may call.</param>
     /// <returns>A prompt that says where its <see cref="Prompt.Answers"/> are.</returns>
-    /// <exception cref="TemplateException">The template refuses the conversation.</exception>
+    /// <exception cref="TemplateException">The template refuses the conversation, or writes nothing about the tools.</exception>
     /// <exception cref="PromptException">The conversation is nothing this architecture has a form for.</exception>
     /// <exception cref="CheckpointException">The template does not name the media that it was given, or writes other answers than it was given.</exception>
     /// <exception cref="VisionException">A medium cannot be brought to a size the model takes.</exception>
-    Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages);
+    Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages, IReadOnlyList<ToolDefinition>? tools = null);
 
     /// <summary>Sizes and tokens of a medium.</summary>
     /// <exception cref="VisionException">It cannot be brought to a size the model takes.</exception>

@@ -14,6 +14,8 @@ namespace VlmSharp.Chat;
 public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IVisionLanguageModel model)
     : IPromptBuilder
 {
+    static readonly Dictionary<string, TemplateValue> Closed = new() { ["add_generation_prompt"] = false };
+
     AnswerMarks? marks; // found when the first example is written
 
     /// <inheritdoc/>
@@ -22,6 +24,15 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
         IReadOnlyList<ChatMessage> messages,
         IReadOnlyDictionary<string, TemplateValue>? options = null,
         IReadOnlyList<ToolDefinition>? tools = null
+    )
+    {
+        return Write(Render(messages, options, tools), messages, []);
+    }
+
+    RenderedPrompt Render(
+        IReadOnlyList<ChatMessage> messages,
+        IReadOnlyDictionary<string, TemplateValue>? options,
+        IReadOnlyList<ToolDefinition>? tools
     )
     {
         RenderedPrompt rendered = template.Render(Variables(messages, options, tools));
@@ -34,11 +45,11 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
             );
         }
 
-        return Write(rendered, messages, []);
+        return rendered;
     }
 
     /// <inheritdoc/>
-    public Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages)
+    public Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages, IReadOnlyList<ToolDefinition>? tools = null)
     {
         if (
             messages.Any(message => message.ToolCalls.Count > 0)
@@ -48,7 +59,7 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
             throw new TemplateException(template.Name, 1, "the template writes nothing about calls of tools");
         }
 
-        RenderedPrompt rendered = Render(messages, open: false);
+        RenderedPrompt rendered = Render(messages, Closed, tools);
         Range[] answers = [.. (marks ??= FindMarks()).Answers(rendered)];
         int expected = messages.Count(message => message.Role == "assistant");
         return answers.Length == expected
@@ -59,18 +70,13 @@ public sealed class PromptBuilder(ChatTemplate template, Tokenizer tokenizer, IV
             );
     }
 
-    RenderedPrompt Render(IReadOnlyList<ChatMessage> messages, bool open) =>
-        template.Render(
-            Variables(messages, new Dictionary<string, TemplateValue> { ["add_generation_prompt"] = open })
-        );
-
     /// <summary>Finds out what the template writes around answers, by showing it one.</summary>
     AnswerMarks FindMarks()
     {
         ChatMessage question = ChatMessage.User(new ChatText("?"));
-        string closed = Render([question], open: false).Text;
-        string opened = Render([question], open: true).Text;
-        RenderedPrompt answered = Render([question, new("assistant", [new ChatText("!")])], open: false);
+        string closed = Render([question], Closed, null).Text;
+        string opened = Render([question], null, null).Text;
+        RenderedPrompt answered = Render([question, new("assistant", [new ChatText("!")])], Closed, null);
         return
             opened.Length > closed.Length
             && opened.StartsWith(closed, StringComparison.Ordinal)

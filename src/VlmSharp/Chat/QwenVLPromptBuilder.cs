@@ -105,11 +105,11 @@ public sealed class QwenVLPromptBuilder : IPromptBuilder
 
     /// <inheritdoc/>
     /// <remarks>As chatml, whatever the checkpoint's prompts are: it is how the published code trains both the base model and the chat model.</remarks>
-    public Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages)
+    public Prompt BuildAnswered(IReadOnlyList<ChatMessage> messages, IReadOnlyList<ToolDefinition>? tools = null)
     {
-        if (messages.Any(message => message.ToolCalls.Count > 0))
+        if (tools is { Count: > 0 } || messages.Any(message => message.ToolCalls.Count > 0))
         {
-            throw new PromptException("An answer calls a tool, but this model was not made to call any.");
+            throw new PromptException("There are tools, but this model was not made to call any.");
         }
 
         Draft draft = WriteTurns(messages);

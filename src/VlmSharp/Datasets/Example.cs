@@ -1,3 +1,4 @@
+using VlmSharp.Chat.Replies;
 using VlmSharp.Media.Images;
 using VlmSharp.Media.Video;
 using VlmSharp.Models;
@@ -12,6 +13,9 @@ public sealed record Example(string Name, IReadOnlyList<ExampleMessage> Messages
 {
     /// <summary>What kind of question it is, for tables of an evaluation; empty where nobody said.</summary>
     public string Task { get; init; } = "";
+
+    /// <summary>Tools that answers may call.</summary>
+    public IReadOnlyList<ToolDefinition> Tools { get; init; } = [];
 }
 
 /// <summary>A turn of an <see cref="Example"/>.</summary>

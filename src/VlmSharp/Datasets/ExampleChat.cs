@@ -16,9 +16,6 @@ sealed class ExampleChat(IPromptBuilder prompts, GroundingDialect dialect)
     /// <summary>How boxes and references are written.</summary>
     public BoxStyle Boxes { get; set; } = dialect.Style();
 
-    /// <summary>Limits on the pixels of pictures and frames.</summary>
-    public PixelLimits Pixels { get; set; }
-
     /// <summary>Messages for the prompts of the model.</summary>
     /// <param name="example">The turns.</param>
     /// <param name="open">Opens a medium.</param>
@@ -26,16 +23,11 @@ sealed class ExampleChat(IPromptBuilder prompts, GroundingDialect dialect)
     /// <exception cref="PromptException">A call of a tool is none, or a box is on no picture.</exception>
     public (ChatMessage[] Messages, bool[] Learnt) Write(
         IReadOnlyList<ExampleMessage> example,
-        Func<MediumPart, MediaSource> open
+        Func<MediumPart, ChatMedia> open
     )
     {
         // Boxes may stand before their picture, so pictures are opened first.
-        Queue<ChatMedia> media = new(
-            example
-                .SelectMany(message => message.Content)
-                .OfType<MediumPart>()
-                .Select(medium => new ChatMedia(open(medium), Pixels))
-        );
+        Queue<ChatMedia> media = new(example.SelectMany(message => message.Content).OfType<MediumPart>().Select(open));
         PictureFrame[] frames =
         [
             .. media

@@ -24,7 +24,10 @@ sealed class MessagesReader(string root, bool needAnswers, bool places) : Sample
         JsonElement[] messages = MessageList(sample, "messages");
         List<MediumPart> images = Media(sample, "images", Image);
         List<MediumPart> videos = Media(sample, "videos", Video);
-        if (Field(sample, "audios") is { } audios)
+        if (
+            Field(sample, "audios") is { } audios
+            && !(audios.ValueKind == JsonValueKind.Array && audios.GetArrayLength() == 0)
+        )
         {
             throw WrongContent("audios", audios, "nothing: no model here hears");
         }

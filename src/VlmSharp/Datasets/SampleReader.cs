@@ -1,4 +1,5 @@
 using System.Text.Json;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Formats;
 using VlmSharp.Media.Images;
 using VlmSharp.Models;
@@ -63,7 +64,49 @@ abstract class SampleReader(string root, bool needAnswers)
             }),
         ];
         places.ThrowIfLeft();
-        return new Example(name, messages) { Task = Text(json, "task") ?? "" };
+        return new Example(name, messages) { Task = Text(json, "task") ?? "", Tools = ReadTools(json) };
+    }
+
+    // A list, or a text that is one; functions as OpenAI wraps them, or bare.
+    static ToolDefinition[] ReadTools(JsonElement sample)
+    {
+        const string expected = "a list of functions, each with a name";
+        if (Field(sample, "tools") is not { } tools)
+        {
+            return [];
+        }
+
+        try
+        {
+            if (tools.ValueKind == JsonValueKind.String)
+            {
+                string text = tools.GetString()!;
+                if (text.Length == 0)
+                {
+                    return [];
+                }
+
+                tools = JsonElement.Parse(text, new JsonDocumentOptions { MaxDepth = JsonObjectReader.MaxDepth });
+            }
+
+            return tools.ValueKind == JsonValueKind.Array
+                ? [.. tools.EnumerateArray().Select(Tool)]
+                : throw WrongContent("tools", tools, expected);
+        }
+        catch (Exception e) when (e is JsonException or FormatException)
+        {
+            throw new SampleException(
+                FaultReason.Content,
+                $"field 'tools': {e.Message.Split(" LineNumber:")[0]}, expected {expected}"
+            );
+        }
+
+        static ToolDefinition Tool(JsonElement tool) =>
+            ToolDefinition.Parse(
+                tool.ValueKind == JsonValueKind.Object && Field(tool, "function") is null
+                    ? JsonElement.Parse($$"""{"function": {{tool.GetRawText()}}}""")
+                    : tool
+            );
     }
 
     /// <summary>The messages with places for what the sample lists.</summary>

@@ -108,7 +108,7 @@ public sealed class DataGoldenTests
                 continue;
             }
 
-            ChatMessage[] messages = chat.Write(file.Read(i).Messages, medium => medium.Open()).Messages;
+            ChatMessage[] messages = chat.Write(file.Read(i).Messages, medium => new ChatMedia(medium.Open())).Messages;
             Assert.Equal(
                 rendered.GetProperty(key).EnumerateArray().Select(text => text.GetString()),
                 messages.Select(message =>

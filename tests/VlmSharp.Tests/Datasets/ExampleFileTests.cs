@@ -1,4 +1,5 @@
 using System.Text;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Datasets;
 using VlmSharp.Formats;
 using VlmSharp.Media.Images;
@@ -262,6 +263,22 @@ public sealed class ExampleFileTests
         RgbImage expected = ImageDecoder.DecodeFile(Goldens.Local("data/media/a.png"));
         Assert.Equal(expected.Pixels.ToArray(), medium.Open().Frames[0].Pixels.ToArray());
         Assert.Equal((expected.Width, expected.Height), (medium.Shape().Width, medium.Shape().Height));
+    }
+
+    [Theory]
+    [InlineData("""[{"type": "function", "function": {"name": "count", "description": "d"}}]""")]
+    [InlineData("""[{"name": "count", "description": "d"}]""")]
+    [InlineData("\"[{\\\"name\\\": \\\"count\\\", \\\"description\\\": \\\"d\\\"}]\"")]
+    public void Tools_are_a_list_or_a_text_that_is_one(string tools)
+    {
+        using TemporaryDirectory directory = new();
+        using ExampleFile file = ExampleFile.Open(
+            directory.Write("data.jsonl", Fine[..^1] + $", \"tools\": {tools}}}\n{Fine[..^1]}, \"tools\": [{{}}]}}")
+        );
+        ToolDefinition tool = Assert.Single(file.Read(0).Tools);
+        Assert.Equal(("count", "d"), (tool.Name, tool.Description));
+        Assert.Null(file.TryRead(1, out ExampleFault? wrong));
+        Assert.Equal((FaultReason.Content, 2), (wrong!.Reason, wrong.Line));
     }
 
     [Fact]

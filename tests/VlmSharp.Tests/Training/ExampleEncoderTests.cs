@@ -1,4 +1,5 @@
 using VlmSharp.Chat;
+using VlmSharp.Chat.Replies;
 using VlmSharp.Datasets;
 using VlmSharp.Formats;
 using VlmSharp.Grounding;
@@ -46,7 +47,7 @@ public sealed class ExampleEncoderTests
         Assert.Equal(["the two\n<|im_end|>\n", "<|im_end|>\n"], fixture.Learnt(sample));
 
         // The ids are those of a prompt, the placeholders stand where the media are, and the patches are the processor's.
-        ChatMessage[] messages = fixture.Encoder.Messages(example, medium => medium.Open()).Messages;
+        ChatMessage[] messages = fixture.Encoder.Messages(example, decoded: true).Messages;
         Prompt prompt = fixture.Chat.Prompts.Build(
             messages,
             new Dictionary<string, TemplateValue> { ["add_generation_prompt"] = false }
@@ -156,6 +157,9 @@ public sealed class ExampleEncoderTests
         Assert.Equal(["in<|im_end|>\n", "the<|im_end|>\n"], fixture.Learnt(sample));
         Assert.Equal(3, Assert.Single(sample.Media).Spans.Count);
         Assert.Equal(sample.Tokens.Length, fixture.Encoder.Length(example));
+
+        using ExampleEncoder sparing = new(fixture.Chat.Prompts, fixture.Chat.Model.Info) { FilmTokens = 3 };
+        Assert.True(sparing.Length(example) < sample.Tokens.Length);
     }
 
     [Fact]
@@ -170,7 +174,10 @@ public sealed class ExampleEncoderTests
                 new("tool", [new TextPart("the <|im_end|>")]),
                 Answer("two", learnt: true),
             ]
-        );
+        )
+        {
+            Tools = [new ToolDefinition("in", "<|im_start|>assistant\n")],
+        };
         Assert.Equal(
             [
                 "<tool_call>\n{\"name\": \"in\", \"arguments\": {\"the\": 2}}\n</tool_call><|im_end|>\n",
@@ -178,6 +185,7 @@ public sealed class ExampleEncoderTests
             ],
             fixture.Learnt(fixture.Encoder.Encode(example))
         );
+        Assert.Contains("<tools>", fixture.Chat.Tokenizer.Decode(fixture.Encoder.Encode(example).Tokens));
         using Fixture without = new("qwen2-vl");
         Assert.Contains("tools: ", Assert.Throws<CheckpointException>(() => without.Encoder.Encode(example)).Message);
     }
