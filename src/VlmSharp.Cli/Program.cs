@@ -21,6 +21,7 @@ RootCommand root = new(
     ConvertCommand.CreateQuantize(),
     SynthCommand.Create(),
     DataCommand.Create(),
+    TrainCommand.Create(),
 };
 
 ParseResult parsed = root.Parse(args);

@@ -129,4 +129,45 @@ public sealed class BenchTests
         Assert.Contains("qwen2-vl-2b", result.Error);
         Assert.Equal(1, VlmProcess.Run("bench").ExitCode);
     }
+
+    [Fact]
+    public void The_readers_have_the_sizes_of_their_names() =>
+        Assert.Equal(
+            [3.80, 7.26, 11.43],
+            ModelShape.Readers.Select(shape =>
+                Math.Round(shape.Tensors().Sum(t => t.Shape.Aggregate(1.0, (count, extent) => count * extent)) / 1e6, 2)
+            )
+        );
+
+    [Fact]
+    public void Bench_measures_updates_beside_a_product()
+    {
+        VlmProcess.Result result = VlmProcess.Run(
+            "bench",
+            "--train",
+            "--model",
+            Goldens.Local("qwen2-vl/checkpoint"),
+            "--runs",
+            "1",
+            "--threads",
+            "1",
+            "--json"
+        );
+        Assert.True(result.ExitCode == 0, result.Error);
+        JsonElement root = JsonDocument.Parse(result.Output).RootElement;
+        Assert.True(root.GetProperty("f32_product_gflops").GetDouble() > 0);
+        Assert.All(
+            root.GetProperty("results").EnumerateArray(),
+            row =>
+            {
+                Assert.True(row.GetProperty("seconds").GetDouble() > 0);
+                Assert.True(row.GetProperty("gflops").GetDouble() > 0);
+                Assert.Equal(
+                    64 * 48 * row.GetProperty("patches_per_second").GetDouble(),
+                    64 * 64 * row.GetProperty("tokens_per_second").GetDouble(),
+                    tolerance: 1e4
+                );
+            }
+        );
+    }
 }

@@ -22,9 +22,11 @@ static class VlmProcess
 
     public static Result RunWithInput(string input, params string[] arguments) => RunWith([], input, arguments);
 
-    public static Result RunWith(Dictionary<string, string> environment, string input, params string[] arguments)
-    {
-        ProcessStartInfo start = new(Program, arguments)
+    /// <summary>A process that the caller ends; nobody reads what little it writes.</summary>
+    public static Process Start(params string[] arguments) => Process.Start(Information(arguments))!;
+
+    static ProcessStartInfo Information(string[] arguments) =>
+        new(Program, arguments)
         {
             UseShellExecute = false,
             RedirectStandardInput = true,
@@ -32,6 +34,10 @@ static class VlmProcess
             RedirectStandardError = true,
             StandardInputEncoding = new System.Text.UTF8Encoding(false),
         };
+
+    public static Result RunWith(Dictionary<string, string> environment, string input, params string[] arguments)
+    {
+        ProcessStartInfo start = Information(arguments);
         foreach ((string name, string value) in environment)
         {
             start.Environment[name] = value;

@@ -28,7 +28,7 @@ sealed class RandomCheckpoint : IDisposable
             : Directory.CreateDirectory(directory).FullName;
         try
         {
-            NewTokenizer.Write(Path, RandomTokenizer.Pairs());
+            NewTokenizer.Write(Path, RandomTokenizer.Pairs(shape.Vocabulary));
             NewCheckpoint.WriteConfigs(Path, shape, (4 * 28 * 28, 16384 * 28 * 28));
             WriteWeights([.. shape.Tensors()], onProgress);
         }

@@ -11,13 +11,15 @@ static class RandomTokenizer
     const int Ordinary = 151643;
 
     /// <summary>All bytes, then all pairs of them, then as many pairs with a third byte as there is room for.</summary>
-    public static BytePairs Pairs()
+    /// <param name="vocabulary">Rows of the model's vocabulary, where it has fewer.</param>
+    public static BytePairs Pairs(int vocabulary)
     {
+        int ordinary = Math.Min(Ordinary, vocabulary - NewTokenizer.Special.Count);
         List<string> tokens = [.. Enumerable.Range(0, 256).Select(b => ByteLevelAlphabet.Encode([(byte)b]))];
         List<(string, string)> merges = [];
-        for (int left = 0; tokens.Count < Ordinary; left++)
+        for (int left = 0; tokens.Count < ordinary; left++)
         {
-            for (int right = 0; right < 256 && tokens.Count < Ordinary; right++)
+            for (int right = 0; right < 256 && tokens.Count < ordinary; right++)
             {
                 merges.Add((tokens[left], tokens[right]));
                 tokens.Add(tokens[left] + tokens[right]);

@@ -51,6 +51,12 @@ sealed class BenchCommand
         "Runs of which the median is taken (default: 3)."
     );
 
+    readonly Option<bool> train = new("--train")
+    {
+        Description =
+            $"Measure training instead: updates of {string.Join(" or ", ModelShape.Readers.Select(s => s.Name))} (--shape) or of --model, beside a large product of f32 matrices.",
+    };
+
     readonly Option<bool> json = new("--json") { Description = "Print the results as JSON." };
 
     public static Command Create()
@@ -68,6 +74,7 @@ sealed class BenchCommand
                     bench.write,
                     bench.only,
                     bench.runs,
+                    bench.train,
                     bench.json,
                     bench.common.Quant,
                     bench.common.Threads,
@@ -120,6 +127,19 @@ sealed class BenchCommand
         }
 
         string directory = random?.Path ?? given!.FullName;
+        if (parsed.GetValue(train))
+        {
+            TrainingOutput.Run(
+                name ?? directory,
+                directory,
+                threads ?? Environment.ProcessorCount,
+                parsed.GetValue(runs) ?? 5,
+                parsed.GetValue(json),
+                progress
+            );
+            return 0;
+        }
+
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         using CpuOps ops = common.Operations(parsed, pool);
         using Checkpoint checkpoint = Checkpoint.Open(directory);
@@ -302,7 +322,7 @@ sealed class BenchCommand
     }
 
     /// <summary>Processor, threads of it, and which kernels run.</summary>
-    static string Machine()
+    internal static string Machine()
     {
         string processor = "unknown processor";
         if (File.Exists("/proc/cpuinfo"))

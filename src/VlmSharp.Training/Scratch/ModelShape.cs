@@ -26,6 +26,13 @@ public sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
         Reader("reader-12m", new(320, 896, 6, 5, 1), new(8, 192, 6, 4), [8, 12, 12]),
     ];
 
+    /// <summary>The small ones.</summary>
+    public static IEnumerable<ModelShape> Readers =>
+        All.Where(shape => shape.Name.StartsWith("reader-", StringComparison.Ordinal));
+
+    /// <summary>Rows of the vocabulary.</summary>
+    public int Vocabulary => (Config["text_config"] ?? Config)["vocab_size"]!.GetValue<int>();
+
     /// <summary>Decoder of a <see cref="Reader"/>.</summary>
     readonly record struct SmallText(int Hidden, int Mlp, int Layers, int Heads, int KvHeads);
 
@@ -114,7 +121,7 @@ public sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
         vision["embed_dim"] = tower.Width;
         vision["num_heads"] = tower.Heads;
         vision["mlp_ratio"] = tower.Mlp;
-        return shape;
+        return shape.WithVocabulary(vocabulary - NewTokenizer.Special.Count);
     }
 
     static ModelShape Qwen25(
