@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 fonts=(
   fonts-dejavu fonts-liberation fonts-freefont-ttf fonts-lato fonts-open-sans fonts-roboto fonts-inconsolata fonts-cantarell
-  fonts-crosextra-carlito fonts-crosextra-caladea fonts-linuxlibertine fonts-urw-base35 fonts-ebgaramond fonts-comfortaa
+  fonts-crosextra-carlito fonts-crosextra-caladea fonts-linuxlibertine fonts-urw-base35 fonts-comfortaa
   fonts-noto-cjk fonts-wqy-microhei fonts-wqy-zenhei fonts-arphic-uming fonts-arphic-ukai
 )
 if ! dpkg -s "${fonts[@]}" > /dev/null 2>&1; then

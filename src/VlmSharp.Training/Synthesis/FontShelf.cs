@@ -10,7 +10,7 @@ namespace VlmSharp.Training.Synthesis;
 /// </remarks>
 sealed class FontShelf
 {
-    // Shapes other than letters under the codes of letters, or decoration beyond reading.
+    // Shapes other than letters under the codes of letters, decoration beyond reading, or a 0 and a 1 that look like o and I.
     static readonly string[] Unreadable =
     [
         "Keyboard",
@@ -22,6 +22,7 @@ sealed class FontShelf
         "Emoji",
         "Icon",
         "Awesome",
+        "Garamond",
         "Ornament",
     ];
 
@@ -29,7 +30,7 @@ sealed class FontShelf
     static readonly string[] Elsewhere = [" HK", " JP", " KR", " TC", " TW", " TW MBE", " Sharp"];
 
     // Members of one design that have names of their own.
-    static readonly string[] Variants = [" Narrow", " Condensed", " Display", " Semi Condensed"];
+    static readonly string[] Variants = [" Narrow", " Condensed", " Display", " Semi Condensed", " Mono"];
 
     static readonly Lazy<IReadOnlyList<FontFace>> English = new(() => FontFace.Installed("en"));
     static readonly Lazy<IReadOnlyList<FontFace>> Chinese = new(() => FontFace.Installed("zh-cn"));
@@ -109,7 +110,7 @@ sealed class FontShelf
         }
 
         // Its lowest bits alone hang together with the last letter.
-        return ((hash ^ (hash >> 15)) * 0x2C1B3C6D >> 12) % (uint)every == 0;
+        return ((hash ^ (hash >> 15)) * 0x165667B1 >> 12) % (uint)every == 0;
     }
 
     FontFace[][] Choose(IEnumerable<FontFace> installed, string[]? named, string field, string hint)

@@ -108,6 +108,10 @@ sealed class Painting(int width, int height)
         return Lay(letters, (int)Math.Round(middle.X - own.X), (int)Math.Round(middle.Y - own.Y), colour);
     }
 
+    /// <summary>Lays letters with their ink beginning at a column, around the middle of a line.</summary>
+    public Box LayLeft(Lettering letters, double left, double middle, Colour colour) =>
+        LayAt(letters, new(left + (letters.Ink.Width / 2), middle), colour);
+
     void Blend(int x, int y, Colour colour, float share)
     {
         int at = 3 * ((y * Width) + x);

@@ -126,7 +126,7 @@ static class Phrases
             ["从左到右列出形状。", "图中从左到右有什么？", "请从左到右说出所有形状。"]
         ),
         ["exists"] = (
-            ["Is there a {0}?", "Does the picture show a {0}?", "Do you see a {0}?", "Is any {0} in the image?"],
+            ["Is there {0}?", "Does the picture show {0}?", "Do you see {0}?", "Can {0} be seen in the image?"],
             ["有{0}吗？", "图中有{0}吗？", "能看到{0}吗？"]
         ),
         ["left"] = (
@@ -152,6 +152,195 @@ static class Phrases
         ["below"] = (
             ["Is the {0} below the {1}?", "Is the {0} lower down than the {1}?", "Does the {0} lie below the {1}?"],
             ["{0}在{1}的下面吗？", "{0}是不是在{1}下方？"]
+        ),
+        ["table-cell"] = (
+            [
+                "What is in row {0}, column {1}?",
+                "Read the cell in row {0} and column {1}.",
+                "Which value stands in column {1} of row {0}?",
+                "What does the cell at row {0}, column {1} contain?",
+            ],
+            ["第{0}行第{1}列是什么？", "读出第{0}行第{1}列的内容。", "表格第{0}行第{1}列写着什么？"]
+        ),
+        ["table-named"] = (
+            [
+                "What does {0} have under {1}?",
+                "What is the {1} of {0}?",
+                "Look up {1} for {0}.",
+                "In the row of {0}, what stands under {1}?",
+            ],
+            ["{0}的{1}是多少？", "{0}在{1}一栏是什么？", "查一下{0}的{1}。"]
+        ),
+        ["locate-cell"] = (
+            [
+                "Where is row {0}, column {1}?",
+                "Find the cell in row {0}, column {1}.",
+                "Mark the cell at row {0} and column {1}.",
+            ],
+            ["第{0}行第{1}列在哪里？", "请框出第{0}行第{1}列的单元格。"]
+        ),
+        ["table-html"] = (
+            ["Write the table as HTML.", "Convert the table to HTML.", "Give the HTML of this table."],
+            ["用HTML写出表格。", "把表格转成HTML。"]
+        ),
+        ["read-clock"] = (
+            ["What time is it?", "What time does the clock show?", "Read the clock.", "Which time do the hands show?"],
+            ["几点了？", "时钟显示几点？", "请读出时间。"]
+        ),
+        ["read-gauge"] = (
+            [
+                "What does the gauge show?",
+                "Read the gauge.",
+                "At which value is the needle?",
+                "What is the reading of the dial?",
+            ],
+            ["仪表显示多少？", "指针指向多少？", "请读出仪表的数值。"]
+        ),
+        ["read-thermometer"] = (
+            [
+                "What is the temperature?",
+                "Read the thermometer.",
+                "How many degrees does the thermometer show?",
+                "Which temperature is shown?",
+            ],
+            ["温度是多少？", "温度计显示多少度？", "请读出温度。"]
+        ),
+        ["chart-value"] = (
+            [
+                "What is the value of {0}?",
+                "How much is {0}?",
+                "Which value does {0} have?",
+                "Read the value for {0} from the chart.",
+            ],
+            ["{0}的值是多少？", "图中{0}是多少？", "请读出{0}的数值。"]
+        ),
+        ["chart-largest"] = (
+            [
+                "Which is the highest?",
+                "What has the largest value?",
+                "Where is the maximum?",
+                "Which label has the highest value?",
+            ],
+            ["哪个最高？", "哪个的值最大？", "最大值在哪里？"]
+        ),
+        ["chart-smallest"] = (
+            [
+                "Which is the lowest?",
+                "What has the smallest value?",
+                "Where is the minimum?",
+                "Which label has the lowest value?",
+            ],
+            ["哪个最低？", "哪个的值最小？", "最小值在哪里？"]
+        ),
+        ["pie-largest"] = (
+            ["Which slice is the largest?", "What colour is the largest slice?", "Which colour has the largest share?"],
+            ["哪一块最大？", "最大的一块是什么颜色？", "哪种颜色占比最大？"]
+        ),
+        ["pie-smallest"] = (
+            [
+                "Which slice is the smallest?",
+                "What colour is the smallest slice?",
+                "Which colour has the smallest share?",
+            ],
+            ["哪一块最小？", "最小的一块是什么颜色？", "哪种颜色占比最小？"]
+        ),
+        ["pie-count"] = (
+            [
+                "How many slices?",
+                "How many slices does the pie have?",
+                "Count the slices.",
+                "Into how many parts is it divided?",
+            ],
+            ["有几块？", "饼图有几块？", "一共分成几部分？"]
+        ),
+        ["form-value"] = (
+            [
+                "What is the {0}?",
+                "What stands under {0}?",
+                "Read the value of {0}.",
+                "Which {0} is given?",
+                "What does the form say for {0}?",
+            ],
+            ["{0}是什么？", "{0}一栏写着什么？", "请读出{0}的内容。"]
+        ),
+        ["receipt-price"] = (
+            [
+                "How much is the {0}?",
+                "What does the {0} cost?",
+                "What is the price of the {0}?",
+                "How much was paid for the {0}?",
+            ],
+            ["{0}多少钱？", "{0}的价格是多少？", "买{0}花了多少？"]
+        ),
+        ["receipt-total"] = (
+            ["What is the total?", "How much is it altogether?", "What is the sum?", "What has to be paid in all?"],
+            ["总计多少？", "一共多少钱？", "合计是多少？"]
+        ),
+        ["click"] = (
+            [
+                "Click {0}.",
+                "Where do I click for {0}?",
+                "Point at {0}.",
+                "Press {0}.",
+                "Give the point to click on {0}.",
+            ],
+            ["点击{0}。", "{0}要点哪里？", "请指出{0}的点击位置。"]
+        ),
+        ["locate-button"] = (
+            ["Where is the button {0}?", "Find the button {0}.", "Mark the {0} button."],
+            ["按钮{0}在哪里？", "请框出{0}按钮。"]
+        ),
+        ["locate-box"] = (
+            ["Where is the checkbox {0}?", "Find the checkbox for {0}.", "Mark the {0} checkbox."],
+            ["复选框{0}在哪里？", "请框出{0}的复选框。"]
+        ),
+        ["locate-field"] = (
+            ["Where is the field {0}?", "Find the field for {0}.", "Mark the {0} field."],
+            ["输入框{0}在哪里？", "请框出{0}的输入框。"]
+        ),
+        ["state"] = (
+            ["Is {0} checked?", "Is the box {0} ticked?", "Is {0} switched on?", "Has {0} been selected?"],
+            ["{0}勾选了吗？", "{0}是否选中？", "{0}打开了吗？"]
+        ),
+        ["field"] = (
+            ["What is in {0}?", "What does the field {0} contain?", "Read the field {0}.", "What was typed into {0}?"],
+            ["{0}里是什么？", "{0}框中写了什么？", "请读出{0}的内容。"]
+        ),
+        ["film-direction"] = (
+            ["Where does the circle move?", "In which direction does the circle move?", "Which way does it go?"],
+            ["圆形往哪边移动？", "圆形向哪个方向移动？"]
+        ),
+        ["film-appear"] = (
+            [
+                "At which second does the circle appear?",
+                "When does the circle come up?",
+                "After how many seconds does something appear?",
+            ],
+            ["圆形在第几秒出现？", "几秒后出现了圆形？"]
+        ),
+        ["film-disappear"] = (
+            [
+                "At which second does the circle disappear?",
+                "When is the circle gone?",
+                "After how many seconds does the circle vanish?",
+            ],
+            ["圆形在第几秒消失？", "几秒后圆形不见了？"]
+        ),
+        ["film-change"] = (
+            [
+                "At which second does the colour change?",
+                "When does the circle change its colour?",
+                "After how many seconds is the colour another?",
+            ],
+            ["第几秒变色？", "圆形在几秒后改变颜色？"]
+        ),
+        ["film-colour"] = (
+            [
+                "What colour does the circle have at the end?",
+                "Which colour is the circle in the last frame?",
+                "What is the circle's final colour?",
+            ],
+            ["圆形最后是什么颜色？", "最后一帧中圆形是什么颜色？"]
         ),
         ["larger"] = (
             [

@@ -35,8 +35,13 @@ sealed class Scene
     /// <summary>The picture as somebody would get it.</summary>
     public RgbImage Finish() => recipe.Wear.Apply(Painting, Random);
 
-    /// <summary>Starts with another picture of the same size.</summary>
-    public void Restart() => Painting = new(Painting.Width, Painting.Height);
+    /// <summary>Starts another picture of the same size, as the next of a film.</summary>
+    /// <param name="pixels">What it shows; copied.</param>
+    public void Restart(byte[] pixels)
+    {
+        Painting = new(Painting.Width, Painting.Height);
+        pixels.CopyTo(Painting.Pixels, 0);
+    }
 
     public FontFace Font(string text) => fonts.Pick(text, Random);
 
@@ -73,6 +78,16 @@ sealed class Scene
     /// <summary>The task's question in the language of the example.</summary>
     public IReadOnlyList<ExamplePart> Ask(string task, params ReadOnlySpan<object> about) =>
         Phrases.Ask(task, this, about);
+
+    /// <summary>The answer to a question that has two.</summary>
+    public string YesNo(bool yes) =>
+        (yes, IsChinese) switch
+        {
+            (true, true) => "是",
+            (false, true) => "否",
+            (true, false) => "yes",
+            _ => "no",
+        };
 
     // Half of them near grey, as most paper and print is.
     Colour AnyColour()

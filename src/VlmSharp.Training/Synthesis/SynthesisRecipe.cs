@@ -80,7 +80,16 @@ public sealed class SynthesisRecipe
         {
             "text" => (new TextGenerator(json), weight),
             "shapes" => (new ShapesGenerator(json), weight),
-            var other => throw json.Error("kind", $"is '{other}', expected text or shapes"),
+            "table" => (new TableGenerator(json), weight),
+            "dial" => (new DialGenerator(json), weight),
+            "chart" => (new ChartGenerator(json), weight),
+            "form" => (new FormGenerator(json), weight),
+            "ui" => (new UiGenerator(json), weight),
+            "frames" => (new FramesGenerator(json), weight),
+            var other => throw json.Error(
+                "kind",
+                $"is '{other}', expected text, shapes, table, dial, chart, form, ui or frames"
+            ),
         };
     }
 

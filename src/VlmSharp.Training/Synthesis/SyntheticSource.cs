@@ -53,7 +53,12 @@ public sealed class SyntheticSource : IExampleSource
             if (generator.Make(scene) is { } draft)
             {
                 string name = string.Create(CultureInfo.InvariantCulture, $"{Name}, number {index}");
-                MediumPart medium = draft.Film ?? (MediumPart)new Picture(name, scene.Finish());
+                MediumPart medium = draft.Film is { } film
+                    ? film with
+                    {
+                        Name = name,
+                    }
+                    : new Picture(name, scene.Finish());
                 return new(
                     name,
                     [new("user", [medium, .. draft.Question]), new("assistant", draft.Answer) { Learnt = true }]

@@ -338,7 +338,7 @@ sealed class ShapesGenerator : IGenerator
             ? new(
                 "relation",
                 scene.Ask(side, Called(a.Colour, a.Kind, scene), Called(b.Colour, b.Kind, scene)),
-                YesNo(scene, yes)
+                scene.YesNo(yes)
             )
             : null;
     }
@@ -386,8 +386,12 @@ sealed class ShapesGenerator : IGenerator
         }
 
         bool there = shapes.Exists(shape => shape.Colour == colour && shape.Kind == kind);
+        string article =
+            scene.IsChinese ? ""
+            : colour.Name.English.StartsWith('o') ? "an "
+            : "a ";
         return there == wanted
-            ? new("exists", scene.Ask("exists", Called(colour, kind, scene)), YesNo(scene, there))
+            ? new("exists", scene.Ask("exists", article + Called(colour, kind, scene)), scene.YesNo(there))
             : null;
     }
 
@@ -413,13 +417,4 @@ sealed class ShapesGenerator : IGenerator
 
     static string Called(NamedColour colour, Term kind, Scene scene, bool plural = false) =>
         colour.Name.In(scene.Language) + (scene.IsChinese ? "" : " ") + kind.In(scene.Language, plural);
-
-    static string YesNo(Scene scene, bool yes) =>
-        (yes, scene.IsChinese) switch
-        {
-            (true, true) => "是",
-            (false, true) => "否",
-            (true, false) => "yes",
-            _ => "no",
-        };
 }
