@@ -162,6 +162,12 @@ internal sealed partial class Assembler
     /// <summary>A truth table of <see cref="Vpternlogd"/>: to | a &amp; b.</summary>
     public const byte FirstOrBoth = 0xF8;
 
+    /// <summary>Another: a ? b : to.</summary>
+    public const byte LastWhereSecond = 0xB8;
+
+    /// <summary>Another: a ? to : b.</summary>
+    public const byte FirstWhereSecond = 0xE2;
+
     /// <summary>to = a function of the bits of to, a and b: bit 4 to + 2 a + b of the table.</summary>
     public void Vpternlogd(Vec to, Vec a, Operand b, byte table)
     {
@@ -174,6 +180,9 @@ internal sealed partial class Assembler
 
     /// <summary>to = from &gt;&gt; count, unsigned 32-bit lanes.</summary>
     public void Vpsrld(Vec to, Operand from, byte count) => Shift(0x72, 2, to, from, count, 4);
+
+    /// <summary>to = from &gt;&gt; count, signed 32-bit lanes.</summary>
+    public void Vpsrad(Vec to, Operand from, byte count) => Shift(0x72, 4, to, from, count, 4);
 
     /// <summary>to = from &gt;&gt; count, unsigned 16-bit lanes.</summary>
     public void Vpsrlw(Vec to, Operand from, byte count) => Shift(0x71, 2, to, from, count, 1);

@@ -27,11 +27,12 @@ internal sealed class DotWriter
         public void* Table;
     }
 
-    const int PrefetchBytes = 1024;
     const Gpr Panel = Gpr.R9;
     const Gpr Depth = Gpr.Rcx;
     const Gpr Sums = Gpr.Rdx;
+    const Gpr HeadOfBlock = Gpr.Rdx; // while sums are in registers
     const Gpr Spare = Gpr.Rdi;
+    const Gpr Squares = Gpr.Rdi; // left to do in a block
     static readonly Gpr[] X = [Gpr.R8, Gpr.R10, Gpr.R11, Gpr.Rsi];
 
     readonly Assembler code;
@@ -39,8 +40,6 @@ internal sealed class DotWriter
     readonly PanelBlocks blocks;
     readonly int rows;
     readonly bool packed; // rows of x are packed into a tile, and blocks are expanded
-
-    int square; // that is written now
 
     DotWriter(Assembler code, PanelBlocks blocks, int rows, bool packed)
     {
@@ -63,13 +62,19 @@ internal sealed class DotWriter
     public Vec High(int half) => vectors["high", half];
 
     /// <summary>f32 scales of 16 rows of a square; its codes are not needed any more.</summary>
-    public Vec Scale(int half) => Low(half);
+    public Vec Scale(int half) => SharedScales ? vectors["scale", half] : Low(half);
 
     /// <summary>Least values, or the scales of the last 16 columns, of 16 rows of a square.</summary>
-    public Vec Second(int half) => High(half);
+    public Vec Second(int half) => SharedScales ? vectors["second", half] : High(half);
 
-    /// <summary>Bytes of the current block.</summary>
+    /// <summary>Bytes of the current square.</summary>
     public static Mem At(int offset) => new(Panel, offset);
+
+    /// <summary>Bytes of the current block, from its head on.</summary>
+    public static Mem Head(int offset) => new(HeadOfBlock, offset);
+
+    /// <summary>Whether the upper nibbles of a square are multiplied where they stand, and their sum is divided by 16.</summary>
+    public bool HighInPlace => TwoChains && blocks.PlainNibbles;
 
     /// <summary>A constant of 32 bits in every lane.</summary>
     public Vec Constant(string name, int value)
@@ -117,15 +122,8 @@ internal sealed class DotWriter
         DotWriter writer = new(code, blocks, rows, packed: false);
         writer.Write(
             () => blocks.WriteConstants(writer),
-            () =>
-            {
-                for (int s = 0; s < blocks.Squares; s++)
-                {
-                    writer.WriteSquare(s, () => blocks.WriteCodes(writer, s), () => blocks.WriteScales(writer, s));
-                }
-            },
-            blocks.Squares,
-            blocks.PanelBytes
+            () => blocks.WriteHead(writer),
+            () => writer.WriteSquare(() => blocks.WriteCodes(writer), () => blocks.WriteScales(writer))
         );
     }
 
@@ -135,9 +133,9 @@ internal sealed class DotWriter
         DotWriter writer = new(code, blocks, rows, packed: true);
         writer.Write(
             () => { },
+            () => { },
             () =>
                 writer.WriteSquare(
-                    0,
                     () => writer.Bytes(0),
                     () =>
                     {
@@ -155,13 +153,11 @@ internal sealed class DotWriter
                             }
                         }
                     }
-                ),
-            1,
-            Square.Bytes
+                )
         );
     }
 
-    void Write(Action constants, Action block, int squares, int panelBytes)
+    void Write(Action constants, Action head, Action square)
     {
         code.Mov(X[0], Argument(0));
         code.Mov(Spare, Argument(1));
@@ -180,14 +176,33 @@ internal sealed class DotWriter
         }
 
         Assembler.Label loop = code.Here();
-        block();
-        int step = squares * RoundedRow.Bytes;
-        for (int row = 0; row < (packed ? 1 : rows); row++)
+        Assembler.Label inner = loop;
+        int squares = packed ? 1 : blocks.Squares;
+        if (!packed && blocks.HeadBytes > 0)
         {
-            code.Add(X[row], packed ? rows * step : step);
+            code.Mov(HeadOfBlock, Panel);
+            head();
+            code.Add(Panel, blocks.HeadBytes);
+            if (squares > 1)
+            {
+                code.Mov(Squares, squares);
+                inner = code.Here();
+            }
         }
 
-        code.Add(Panel, panelBytes);
+        square();
+        for (int row = 0; row < (packed ? 1 : rows); row++)
+        {
+            code.Add(X[row], packed ? rows * RoundedRow.Bytes : RoundedRow.Bytes);
+        }
+
+        code.Add(Panel, packed ? Square.Bytes : blocks.SquareBytes);
+        if (squares > 1)
+        {
+            code.Sub(Squares, 1);
+            code.Jnz(inner);
+        }
+
         code.Sub(Depth, 1);
         code.Jnz(loop);
         Sum(Argument(4), Argument(5), load: false);
@@ -195,27 +210,33 @@ internal sealed class DotWriter
 
     static Mem Argument(int number) => new(Gpr.Rax, number * sizeof(ulong));
 
-    Mem XAt(int row, int offset) =>
-        packed
-            ? new Mem(X[0], (row * RoundedRow.Bytes) + offset)
-            : new Mem(X[row], (square * RoundedRow.Bytes) + offset);
+    Mem XAt(int row, int offset) => packed ? new Mem(X[0], (row * RoundedRow.Bytes) + offset) : new Mem(X[row], offset);
 
     // A zero point is a least value once it is scaled.
     bool HasLeast => blocks.Scaling is Scaling.Least or Scaling.ZeroPoint;
 
+    // Sums of the first and of the last 16 columns, of scales of their own.
     bool TwoSums => blocks.Scaling == Scaling.OffsetOfHalves;
 
-    void WriteSquare(int number, Action codes, Action scales)
+    // The same with few rows, until they are added: additions to a single sum would wait for each other.
+    bool TwoChains => !packed && rows <= 2 && !TwoSums;
+
+    bool SharedScales => !packed && blocks.SharesScales;
+
+    void WriteSquare(Action codes, Action scales)
     {
-        square = number;
-        Prefetch();
+        if (packed)
+        {
+            PrefetchRows();
+        }
+
         for (int row = 0; row < rows; row++)
         {
-            for (int part = 0; part < (TwoSums ? 2 : 1); part++)
+            for (int part = 0; part < (TwoSums || TwoChains ? 2 : 1); part++)
             {
                 Vec first = vectors[$"dot{part}", row, 0];
                 Vec second = vectors[$"dot{part}", row, 1];
-                if (HasLeast)
+                if (HasLeast || (TwoChains && part > 0))
                 {
                     code.Vpxord(first, first, first);
                     code.Vpxord(second, second, second);
@@ -238,6 +259,17 @@ internal sealed class DotWriter
             {
                 Vec dot = vectors["dot0", row, half];
                 Vec sum = vectors["sum", row, half];
+                if (TwoChains)
+                {
+                    Vec last = vectors["dot1", row, half];
+                    if (HighInPlace)
+                    {
+                        code.Vpsrad(last, last, 4);
+                    }
+
+                    code.Vpaddd(dot, dot, last);
+                }
+
                 code.Vcvtdq2ps(dot, dot);
                 if (TwoSums)
                 {
@@ -259,31 +291,13 @@ internal sealed class DotWriter
         }
     }
 
-    // A little with each square: more lines at once than the first-level cache waits for would hold up the loads behind them.
-    void Prefetch()
+    // Expanded squares stay in the first-level cache, rows come from the second: those of the next tile are asked for, a little with each
+    // square, as more lines at once than the first-level cache waits for would hold up the loads behind them.
+    void PrefetchRows()
     {
-        if (packed)
+        for (int line = 0; line < rows * RoundedRow.Bytes; line += 64)
         {
-            // Expanded squares stay in the first-level cache, rows come from the second: those of the next tile are asked for.
-            for (int line = 0; line < rows * RoundedRow.Bytes; line += 64)
-            {
-                code.PrefetchT0(new Mem(X[0], line, Spare));
-            }
-
-            return;
-        }
-
-        if (blocks.Squares == 1)
-        {
-            // The processor's own prefetching follows a loop over squares, and asking as well costs a fifth of the rate. Where the loop is over
-            // blocks of many squares it does not, and not asking costs half.
-            return;
-        }
-
-        int lines = (blocks.PanelBytes + 63) / 64;
-        for (int line = square * lines / blocks.Squares; line < (square + 1) * lines / blocks.Squares; line++)
-        {
-            code.PrefetchT0(new Mem(Panel, PrefetchBytes + (line * 64)));
+            code.PrefetchT0(new Mem(X[0], line, Spare));
         }
     }
 
@@ -293,15 +307,33 @@ internal sealed class DotWriter
     /// <param name="high">Codes of rows 16 to 31.</param>
     public void Dot(int quad, Vec low, Vec high)
     {
-        string sums = TwoSums && quad >= Square.Quads / 2 ? "dot1" : "dot0";
+        if (rows == 1)
+        {
+            DotHalf(quad, 0, low);
+            DotHalf(quad, 1, high);
+            return;
+        }
+
         for (int row = 0; row < rows; row++)
         {
             Vec x = vectors["x"];
             code.Vpbroadcastd(x, XAt(row, quad * 4));
-            code.Vpdpbusd(vectors[sums, row, 0], low, x);
-            code.Vpdpbusd(vectors[sums, row, 1], high, x);
+            code.Vpdpbusd(DotOf(quad, row, 0), low, x);
+            code.Vpdpbusd(DotOf(quad, row, 1), high, x);
         }
     }
+
+    /// <summary>Adds the products of four columns and one half of the panel's rows.</summary>
+    public void DotHalf(int quad, int half, Vec codes)
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            code.Vpdpbusd(DotOf(quad, row, half), codes, XAt(row, quad * 4).Repeated);
+        }
+    }
+
+    Vec DotOf(int quad, int row, int half) =>
+        vectors[(TwoSums || TwoChains) && quad >= Square.Quads / 2 ? "dot1" : "dot0", row, half];
 
     /// <summary>A square of codes that are bytes, at this place of the block.</summary>
     public void Bytes(int offset)

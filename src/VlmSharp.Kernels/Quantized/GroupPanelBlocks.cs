@@ -5,8 +5,8 @@ using VlmSharp.Kernels.MachineCode;
 namespace VlmSharp.Kernels.Quantized;
 
 /// <summary>
-/// Codes of four or eight bits, with a scale and an integer zero point for a group of columns: for each square <see cref="Nibbles"/> or
-/// bytes, then f16[32] of scales and 32 bytes of zero points.
+/// Codes of four or eight bits, with a scale and an integer zero point for a group of columns: f16[32] of scales and 32 bytes of zero
+/// points, then for each square <see cref="Nibbles"/> or bytes.
 /// </summary>
 /// <param name="format">Which.</param>
 /// <param name="bits">4 or 8.</param>
@@ -14,6 +14,8 @@ namespace VlmSharp.Kernels.Quantized;
 internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int columns) : PanelBlocks
 {
     const int PanelRows = PackedMatrix.PanelRows;
+    const int ZerosAt = PanelRows * sizeof(ushort);
+    const int SquaresAt = ZerosAt + PanelRows;
 
     readonly int squareBytes = bits == 4 ? Nibbles.Bytes : Square.ScalesAt;
 
@@ -23,15 +25,17 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
 
     public override int Columns => columns;
 
-    public override int PanelBytes => ZerosAt + PanelRows;
+    public override int PanelBytes => SquaresAt + (Squares * squareBytes);
+
+    public override int HeadBytes => SquaresAt;
+
+    public override bool SharesScales => true;
+
+    public override bool PlainNibbles => bits == 4;
 
     public override Scaling Scaling => Scaling.ZeroPoint;
 
     public override int MostCode => (1 << bits) - 1;
-
-    int ScalesAt => columns / Square.Columns * squareBytes;
-
-    int ZerosAt => ScalesAt + (PanelRows * sizeof(ushort));
 
     /// <summary>Puts a row's group in its place.</summary>
     /// <param name="file">A code in each byte.</param>
@@ -39,6 +43,7 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
     /// <param name="row">Which.</param>
     public override void Pack(byte* file, byte* block, int row)
     {
+        block += SquaresAt;
         for (int square = 0; square < Squares; square++, file += Square.Columns, block += squareBytes)
         {
             if (bits == 4)
@@ -58,7 +63,7 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
     /// <summary>Puts a row's scale and zero point in their places.</summary>
     public void PackScale(Half scale, byte zero, byte* block, int row)
     {
-        ((Half*)(block + ScalesAt))[row] = scale;
+        ((Half*)block)[row] = scale;
         block[ZerosAt + row] = zero;
     }
 
@@ -67,7 +72,7 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
         byte* first = squares;
         for (int square = 0; square < Squares; square++, squares += Square.Bytes)
         {
-            byte* codes = block + (square * squareBytes);
+            byte* codes = block + SquaresAt + (square * squareBytes);
             if (bits == 4)
             {
                 Nibbles.Expand(codes, squares);
@@ -83,7 +88,7 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
                 continue;
             }
 
-            Square.Widen(block + ScalesAt, squares + Square.ScalesAt);
+            Square.Widen(block, squares + Square.ScalesAt);
             Square.WidenBytes(block + ZerosAt, squares + Square.SecondAt);
         }
     }
@@ -96,27 +101,29 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
         }
     }
 
-    public override void WriteCodes(DotWriter code, int square)
+    public override void WriteCodes(DotWriter code)
     {
         if (bits == 4)
         {
-            Nibbles.Write(code, square * squareBytes, (_, _, _) => { });
+            Nibbles.Write(code, 0, (_, _, _) => { });
         }
         else
         {
-            code.Bytes(square * squareBytes);
+            code.Bytes(0);
         }
     }
 
-    public override void WriteScales(DotWriter code, int square)
+    public override void WriteScales(DotWriter code) { }
+
+    public override void WriteHead(DotWriter code)
     {
-        code.Halves(code.Scale, ScalesAt);
         for (int half = 0; half < 2; half++)
         {
-            Vec zero = code.Second(half);
-            code.Code.Vpmovzxbd(zero, DotWriter.At(ZerosAt + (half * 16)));
+            (Vec scale, Vec zero) = (code.Scale(half), code.Second(half));
+            code.Code.Vcvtph2ps(scale, DotWriter.Head(half * 32));
+            code.Code.Vpmovzxbd(zero, DotWriter.Head(ZerosAt + (half * 16)));
             code.Code.Vcvtdq2ps(zero, zero);
-            code.Code.Vmulps(zero, zero, code.Scale(half));
+            code.Code.Vmulps(zero, zero, scale);
         }
     }
 }

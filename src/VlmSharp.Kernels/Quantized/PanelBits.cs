@@ -31,7 +31,14 @@ internal static unsafe class Nibbles
         }
     }
 
-    public static void WriteConstants(DotWriter code) => code.Constant("nibble", 0x0F0F_0F0F);
+    public static void WriteConstants(DotWriter code)
+    {
+        code.Constant("nibble", 0x0F0F_0F0F);
+        if (code.HighInPlace)
+        {
+            code.Constant("high nibble", unchecked((int)0xF0F0_F0F0));
+        }
+    }
 
     /// <summary>Generates the codes of a square, four columns after the other.</summary>
     /// <param name="code">Where to.</param>
@@ -47,9 +54,17 @@ internal static unsafe class Nibbles
             {
                 (Vec low, Vec high) = (code.Low(half), code.High(half));
                 code.Code.Vmovdqu32(low, DotWriter.At(offset + (quad * Square.QuadBytes) + (half * 64)));
-                code.Code.Vpsrlw(high, low, 4);
+                if (code.HighInPlace)
+                {
+                    code.Code.Vpandd(high, low, code.Vectors["high nibble"]);
+                }
+                else
+                {
+                    code.Code.Vpsrlw(high, low, 4);
+                    code.Code.Vpandd(high, high, mask);
+                }
+
                 code.Code.Vpandd(low, low, mask);
-                code.Code.Vpandd(high, high, mask);
                 complete(quad, half, low);
                 complete(quad + quads, half, high);
             }
@@ -137,49 +152,93 @@ internal static unsafe class FifthBits
     }
 }
 
-/// <summary>Bits five and six of a square's codes: [2][32 rows][4], bits 2 q and 2 q + 1 of byte i are those of column 16 g + 4 q + i.</summary>
-internal static unsafe class UpperPairs
+/// <summary>
+/// The codes of six bits of a square: [2][3][32 rows][4], columns 16 h + 4 q + i in the lower bits of vector q of three, and those of the fourth
+/// quad in the upper bits of all, bits 5 and 4 above the first quad's.
+/// </summary>
+internal static unsafe class SixBits
 {
-    public const int Bytes = 2 * Square.QuadBytes;
+    public const int Bytes = 6 * Square.QuadBytes;
 
-    /// <summary>Puts the bits of a row in their places.</summary>
-    /// <param name="codes">[32], each of two bits.</param>
-    /// <param name="to">The square's bits.</param>
+    const int Quads = Square.Quads / 2;
+    const int First = unchecked((int)0xC0C0_C0C0);
+    const int FirstTwo = unchecked((int)0xF0F0_F0F0);
+
+    /// <summary>Puts the codes of a row in their places.</summary>
+    /// <param name="codes">[32]</param>
+    /// <param name="to">The square's.</param>
     /// <param name="row">Which.</param>
     public static void Pack(uint* codes, byte* to, int row)
     {
-        for (int group = 0; group < 2; group++, codes += 4)
+        for (int half = 0; half < 2; half++, codes += Quads)
         {
-            ((uint*)(to + (group * Square.QuadBytes)))[row] =
-                codes[0] | (codes[1] << 2) | (codes[2] << 4) | (codes[3] << 6);
+            uint last = codes[3];
+            for (int quad = 0; quad < Quads - 1; quad++, to += Square.QuadBytes)
+            {
+                uint two = (last >> (4 - (2 * quad))) & 0x0303_0303;
+                ((uint*)to)[row] = codes[quad] | (two << 6);
+            }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Expand(byte* bits, byte* codes)
     {
-        for (int i = 0; i < Bytes; i += Vector256<byte>.Count)
+        const int quad = Square.QuadBytes;
+        Vector256<byte> six = Vector256.Create((byte)0x3F);
+        Vector256<byte> upper = Vector256.Create((byte)0xC0);
+        for (int half = 0; half < 2; half++, bits += (Quads - 1) * quad, codes += Quads * quad)
         {
-            // Bits that cross into a neighbour are masked off.
-            byte* to = codes + (i / Square.QuadBytes * 4 * Square.QuadBytes) + (i % Square.QuadBytes);
-            Vector256<ushort> all = Vector256.Load(bits + i).AsUInt16();
-            Add(all << 4, to);
-            Add(all << 2, to + Square.QuadBytes);
-            Add(all, to + (2 * Square.QuadBytes));
-            Add(all >> 2, to + (3 * Square.QuadBytes));
+            for (int i = 0; i < quad; i += Vector256<byte>.Count)
+            {
+                Vector256<byte> a = Vector256.Load(bits + i);
+                Vector256<byte> b = Vector256.Load(bits + quad + i);
+                Vector256<byte> c = Vector256.Load(bits + (2 * quad) + i);
+                (a & six).Store(codes + i);
+                (b & six).Store(codes + quad + i);
+                (c & six).Store(codes + (2 * quad) + i);
+                Vector256<ushort> last =
+                    ((a & upper).AsUInt16() >> 2) | ((b & upper).AsUInt16() >> 4) | ((c & upper).AsUInt16() >> 6);
+                last.AsByte().Store(codes + (3 * quad) + i);
+            }
         }
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static void Add(Vector256<ushort> bits, byte* to) =>
-            (Vector256.Load(to) | (bits.AsByte() & Vector256.Create((byte)0x30))).Store(to);
     }
 
-    /// <summary>Generates their addition to the codes of a quad and half; the constant "upper" is set.</summary>
-    public static void Write(DotWriter code, int offset, int quad, int half, Vec codes)
+    public static void WriteConstants(DotWriter code)
     {
-        Vec bits = code.Vectors["moved"];
-        code.Code.Vmovdqu32(bits, DotWriter.At(offset + (quad / 4 * Square.QuadBytes) + (half * 64)));
-        bits = code.Shifted(bits, 4 - (quad % 4 * 2));
-        code.Code.Vpternlogd(codes, bits, code.Vectors["upper"], Assembler.FirstOrBoth);
+        code.Constant("six", 0x3F3F_3F3F);
+        code.Constant("first", First);
+        code.Constant("first two", FirstTwo);
+    }
+
+    /// <summary>Generates the codes of a square at the start of the section: 16 rows of four quads after the other.</summary>
+    public static void Write(DotWriter code)
+    {
+        Assembler to = code.Code;
+        (Vec a, Vec b, Vec c, Vec last) = (code.Low(0), code.Low(1), code.High(0), code.High(1));
+        (Vec six, Vec moved) = (code.Vectors["six"], code.Vectors["x"]);
+        for (int half = 0; half < 2; half++)
+        {
+            for (int rows = 0; rows < 2; rows++)
+            {
+                Mem at = DotWriter.At((half * (Quads - 1) * Square.QuadBytes) + (rows * 64));
+                to.Vmovdqu32(a, at);
+                to.Vmovdqu32(b, at + Square.QuadBytes);
+                to.Vmovdqu32(c, at + (2 * Square.QuadBytes));
+                to.Vpsrlw(last, b, 2);
+                to.Vpsrlw(moved, c, 4);
+                to.Vpternlogd(last, code.Vectors["first"], a, Assembler.LastWhereSecond);
+                to.Vpternlogd(last, code.Vectors["first two"], moved, Assembler.FirstWhereSecond);
+                to.Vpsrlw(last, last, 2);
+                to.Vpandd(a, a, six);
+                to.Vpandd(b, b, six);
+                to.Vpandd(c, c, six);
+                to.Vpandd(last, last, six);
+                code.DotHalf(Quads * half, rows, a);
+                code.DotHalf((Quads * half) + 1, rows, b);
+                code.DotHalf((Quads * half) + 2, rows, c);
+                code.DotHalf((Quads * half) + 3, rows, last);
+            }
+        }
     }
 }

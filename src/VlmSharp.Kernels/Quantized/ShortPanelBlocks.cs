@@ -31,14 +31,14 @@ internal sealed unsafe class BytePanelBlocks : PanelBlocks
         Square.Widen(block + Square.ScalesAt, squares + Square.ScalesAt);
     }
 
-    public override void WriteCodes(DotWriter code, int square) => code.Bytes(0);
+    public override void WriteCodes(DotWriter code) => code.Bytes(0);
 
-    public override void WriteScales(DotWriter code, int square) => code.Halves(code.Scale, Square.ScalesAt);
+    public override void WriteScales(DotWriter code) => code.Halves(code.Scale, Square.ScalesAt);
 }
 
 /// <summary>
-/// Codes of four or five bits with a scale, and in some a least value or uneven levels: the <see cref="Nibbles"/>, the
-/// <see cref="FifthBits"/> where there are any, f16[32] of scales, f16[32] of least values where there are any.
+/// Codes of four or five bits with a scale, and in some a least value or uneven levels: the <see cref="FifthBits"/> where there are any,
+/// the <see cref="Nibbles"/>, f16[32] of scales, f16[32] of least values where there are any.
 /// </summary>
 /// <param name="format">Which.</param>
 /// <param name="type">The type of the file's blocks.</param>
@@ -46,6 +46,7 @@ internal sealed unsafe class BytePanelBlocks : PanelBlocks
 /// <param name="least">Whether there are least values.</param>
 internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType type, bool five, bool least) : PanelBlocks
 {
+    readonly int nibblesAt = five ? FifthBits.Bytes : 0;
     readonly int scalesAt = Nibbles.Bytes + (five ? FifthBits.Bytes : 0);
 
     public override WeightFormat Format => format;
@@ -64,6 +65,8 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         Uneven ? 255
         : five ? 31
         : 15;
+
+    public override bool PlainNibbles => !five && !Uneven;
 
     bool Uneven => type == GgmlType.IQ4_NL;
 
@@ -84,19 +87,19 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
 
         if (five)
         {
-            FifthBits.Pack(Unsafe.ReadUnaligned<uint>(file), block + Nibbles.Bytes, row);
+            FifthBits.Pack(Unsafe.ReadUnaligned<uint>(file), block, row);
             file += sizeof(uint);
         }
 
-        Nibbles.Pack(Vector128.Load(file), block, row);
+        Nibbles.Pack(Vector128.Load(file), block + nibblesAt, row);
     }
 
     public override void Expand(byte* block, byte* squares)
     {
-        Nibbles.Expand(block, squares);
+        Nibbles.Expand(block + nibblesAt, squares);
         if (five)
         {
-            FifthBits.Expand(block + Nibbles.Bytes, squares);
+            FifthBits.Expand(block, squares);
         }
 
         if (Uneven)
@@ -125,16 +128,16 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         }
     }
 
-    public override void WriteCodes(DotWriter code, int square)
+    public override void WriteCodes(DotWriter code)
     {
         if (five)
         {
-            FifthBits.WriteLoad(code, Nibbles.Bytes);
+            FifthBits.WriteLoad(code, 0);
         }
 
         Nibbles.Write(
             code,
-            0,
+            nibblesAt,
             (quad, half, codes) =>
             {
                 if (five)
@@ -150,7 +153,7 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         );
     }
 
-    public override void WriteScales(DotWriter code, int square)
+    public override void WriteScales(DotWriter code)
     {
         code.Halves(code.Scale, scalesAt);
         if (least)

@@ -5,26 +5,32 @@ using VlmSharp.Kernels.MachineCode;
 namespace VlmSharp.Kernels.Quantized;
 
 /// <summary>
-/// 256 codes of four or five bits, scales and least values of six: f16[32] and f16[32], the scales of these; [8 squares][32 rows] of their
-/// lower four bits, a scale's below a least value's; [4][32] of their upper two, those of squares 2 p and 2 p + 1 from below, each a
-/// scale's below a least value's; then for each square <see cref="Nibbles"/> and <see cref="FifthBits"/>.
+/// 256 codes of four or five bits, scales and least values of six: f16[32] and f16[32], the scales of these; then for each square
+/// <see cref="FifthBits"/> and <see cref="Nibbles"/>, [32 rows] lower four bits of scale and least value, the scale's below, and [16] of their
+/// upper two, those of row r below those of row r + 16, each a scale's below a least value's.
 /// </summary>
 /// <param name="five">Whether codes have a fifth bit.</param>
 internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
 {
     const int PanelRows = PackedMatrix.PanelRows;
     const int LeastAt = PanelRows * sizeof(ushort);
-    const int LowAt = 2 * LeastAt;
-    const int HighAt = LowAt + (8 * PanelRows);
-    const int SquaresAt = HighAt + (4 * PanelRows);
+    const int SquaresAt = 2 * LeastAt;
 
-    readonly int squareBytes = Nibbles.Bytes + (five ? FifthBits.Bytes : 0);
+    // Of a square
+    readonly int nibblesAt = five ? FifthBits.Bytes : 0;
+    readonly int lowAt = Nibbles.Bytes + (five ? FifthBits.Bytes : 0);
+
+    int HighAt => lowAt + PanelRows;
 
     public override WeightFormat Format => five ? WeightFormat.Q5_K : WeightFormat.Q4_K;
 
     public override GgmlType? FileType => five ? GgmlType.Q5_K : GgmlType.Q4_K;
 
     public override int Columns => 256;
+
+    public override int HeadBytes => SquaresAt;
+
+    public override bool PlainNibbles => !five;
 
     public override Scaling Scaling => Scaling.Least;
 
@@ -35,21 +41,16 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         ((ushort*)block)[row] = Unsafe.ReadUnaligned<ushort>(file);
         ((ushort*)(block + LeastAt))[row] = Unsafe.ReadUnaligned<ushort>(file + 2);
         ReadOnlySpan<byte> header = new(file, 16);
-        for (int pair = 0; pair < 4; pair++)
-        {
-            (int scale0, int least0) = SuperBlocks.Six(header, 2 * pair);
-            (int scale1, int least1) = SuperBlocks.Six(header, (2 * pair) + 1);
-            block[LowAt + (2 * pair * PanelRows) + row] = (byte)((scale0 & 15) | (least0 << 4));
-            block[LowAt + (((2 * pair) + 1) * PanelRows) + row] = (byte)((scale1 & 15) | (least1 << 4));
-            block[HighAt + (pair * PanelRows) + row] = (byte)(
-                (scale0 >> 4) | (least0 >> 4 << 2) | (scale1 >> 4 << 4) | (least1 >> 4 << 6)
-            );
-        }
-
-        byte* to = block + SquaresAt;
         Vector128<byte> mask = Vector128.Create((byte)15);
-        for (int square = 0; square < 8; square++, to += squareBytes)
+        byte* to = block + SquaresAt;
+        for (int square = 0; square < 8; square++, to += SquareBytes)
         {
+            (int scale, int least) = SuperBlocks.Six(header, square);
+            to[lowAt + row] = (byte)((scale & 15) | (least << 4));
+            ref byte upper = ref to[HighAt + (row % 16)];
+            int shift = row / 16 * 4;
+            upper = (byte)((upper & ~(15 << shift)) | (((scale >> 4) | (least >> 4 << 2)) << shift));
+
             byte* bytes = file + (five ? 48 : 16) + (square / 2 * 32);
             Vector128<byte> low = Vector128.Load(bytes);
             Vector128<byte> high = Vector128.Load(bytes + 16);
@@ -57,7 +58,7 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
                 square % 2 == 0
                     ? (low & mask) | (high.AsUInt16() << 4).AsByte() & ~mask
                     : (low.AsUInt16() >> 4).AsByte() & mask | high & ~mask,
-                to,
+                to + nibblesAt,
                 row
             );
             if (five)
@@ -69,7 +70,7 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
                     bits |= moved.AsByte().ExtractMostSignificantBits() << (16 * half);
                 }
 
-                FifthBits.Pack(bits, to + Nibbles.Bytes, row);
+                FifthBits.Pack(bits, to, row);
             }
         }
     }
@@ -85,20 +86,22 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         Vector256<byte> low = Vector256.Create((byte)15);
         Vector256<byte> upper = Vector256.Create((byte)0x30);
         byte* from = block + SquaresAt;
-        for (int square = 0; square < 8; square++, squares += Square.Bytes, from += squareBytes)
+        for (int square = 0; square < 8; square++, squares += Square.Bytes, from += SquareBytes)
         {
-            Nibbles.Expand(from, squares);
+            Nibbles.Expand(from + nibblesAt, squares);
             if (five)
             {
-                FifthBits.Expand(from + Nibbles.Bytes, squares);
+                FifthBits.Expand(from, squares);
             }
 
-            Vector256<byte> both = Vector256.Load(block + LowAt + (square * PanelRows));
-            Vector256<ushort> bits = Vector256.Load(block + HighAt + (square / 2 * PanelRows)).AsUInt16();
-            (Vector256<ushort> a, Vector256<ushort> b) = square % 2 == 0 ? (bits << 4, bits << 2) : (bits, bits >> 2);
-            Scale((both & low) | (a.AsByte() & upper), scale, (float*)(squares + Square.ScalesAt));
+            // Bits that cross into a neighbour are masked off.
+            Vector256<byte> both = Vector256.Load(from + lowAt);
+            Vector128<ushort> bits = Vector128.Load(from + HighAt).AsUInt16();
+            Vector256<byte> scales = Vector256.Create((bits << 4).AsByte(), bits.AsByte());
+            Vector256<byte> leasts = Vector256.Create((bits << 2).AsByte(), (bits >> 2).AsByte());
+            Scale((both & low) | (scales & upper), scale, (float*)(squares + Square.ScalesAt));
             Scale(
-                ((both.AsUInt16() >> 4).AsByte() & low) | (b.AsByte() & upper),
+                ((both.AsUInt16() >> 4).AsByte() & low) | (leasts & upper),
                 least,
                 (float*)(squares + Square.SecondAt)
             );
@@ -130,17 +133,16 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         }
     }
 
-    public override void WriteCodes(DotWriter code, int square)
+    public override void WriteCodes(DotWriter code)
     {
-        int at = SquaresAt + (square * squareBytes);
         if (five)
         {
-            FifthBits.WriteLoad(code, at + Nibbles.Bytes);
+            FifthBits.WriteLoad(code, 0);
         }
 
         Nibbles.Write(
             code,
-            at,
+            nibblesAt,
             (quad, half, codes) =>
             {
                 if (five)
@@ -151,47 +153,54 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         );
     }
 
-    public override void WriteScales(DotWriter code, int square)
+    public override void WriteHead(DotWriter code)
+    {
+        for (int half = 0; half < 2; half++)
+        {
+            code.Code.Vcvtph2ps(code.Vectors["scales", half], DotWriter.Head(half * 32));
+            code.Code.Vcvtph2ps(code.Vectors["leasts", half], DotWriter.Head(LeastAt + (half * 32)));
+        }
+    }
+
+    public override void WriteScales(DotWriter code)
     {
         Assembler to = code.Code;
         (Vec low, Vec high) = (code.Vectors["x"], code.Vectors["scaled"]);
         Vec upper = code.Vectors["upper"];
-        bool even = square % 2 == 0;
+        to.Vpmovzxbd(high, DotWriter.At(HighAt));
         for (int half = 0; half < 2; half++)
         {
             (Vec scale, Vec least) = (code.Scale(half), code.Second(half));
-            to.Vpmovzxbd(low, DotWriter.At(LowAt + (square * PanelRows) + (half * 16)));
-            to.Vpmovzxbd(high, DotWriter.At(HighAt + (square / 2 * PanelRows) + (half * 16)));
+            to.Vpmovzxbd(low, DotWriter.At(lowAt + (half * 16)));
             to.Vpandd(scale, low, code.Vectors["nibble"]);
             to.Vpsrld(least, low, 4);
-            to.Vpternlogd(scale, code.Shifted(high, even ? 4 : 0), upper, Assembler.FirstOrBoth);
-            to.Vpternlogd(least, code.Shifted(high, even ? 2 : -2), upper, Assembler.FirstOrBoth);
+            to.Vpternlogd(scale, code.Shifted(high, half == 0 ? 4 : 0), upper, Assembler.FirstOrBoth);
+            to.Vpternlogd(least, code.Shifted(high, half == 0 ? 2 : -2), upper, Assembler.FirstOrBoth);
             to.Vcvtdq2ps(scale, scale);
             to.Vcvtdq2ps(least, least);
-            to.Vcvtph2ps(low, DotWriter.At(half * 32));
-            to.Vmulps(scale, scale, low);
-            to.Vcvtph2ps(low, DotWriter.At(LeastAt + (half * 32)));
-            to.Vmulps(least, least, low);
+            to.Vmulps(scale, scale, code.Vectors["scales", half]);
+            to.Vmulps(least, least, code.Vectors["leasts", half]);
         }
     }
 }
 
 /// <summary>
-/// 256 codes of six bits with 16 signed scales: f16[32], the scale of these; [16][32 rows] scales; then for each square
-/// <see cref="Nibbles"/> and <see cref="UpperPairs"/>.
+/// 256 codes of six bits with 16 signed scales: f16[32], the scale of these; then for each square <see cref="SixBits"/> and
+/// [2][32 rows] scales.
 /// </summary>
 internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
 {
     const int PanelRows = PackedMatrix.PanelRows;
-    const int ScalesAt = PanelRows * sizeof(ushort);
-    const int SquaresAt = ScalesAt + (16 * PanelRows);
-    const int SquareBytes = Nibbles.Bytes + UpperPairs.Bytes;
+    const int SquaresAt = PanelRows * sizeof(ushort);
+    const int ScalesAt = SixBits.Bytes; // of a square
 
     public override WeightFormat Format => WeightFormat.Q6_K;
 
     public override GgmlType? FileType => GgmlType.Q6_K;
 
     public override int Columns => 256;
+
+    public override int HeadBytes => SquaresAt;
 
     public override Scaling Scaling => Scaling.OffsetOfHalves;
 
@@ -205,7 +214,7 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
         ((ushort*)block)[row] = Unsafe.ReadUnaligned<ushort>(file + 208);
         for (int i = 0; i < 16; i++)
         {
-            block[ScalesAt + (i * PanelRows) + row] = file[192 + i];
+            block[SquaresAt + (i / 2 * SquareBytes) + ScalesAt + (i % 2 * PanelRows) + row] = file[192 + i];
         }
 
         byte* codes = stackalloc byte[Square.Columns];
@@ -216,22 +225,16 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
         {
             // 128 values share 64 bytes of lower and 32 of upper bits.
             byte* bytes = file + (square / 4 * 64) + (square % 2 * 32);
-            Vector128<byte> low = Vector128.Load(bytes);
-            Vector128<byte> high = Vector128.Load(bytes + 16);
-            Nibbles.Pack(
-                square / 2 % 2 == 0
-                    ? (low & mask) | (high.AsUInt16() << 4).AsByte() & ~mask
-                    : (low.AsUInt16() >> 4).AsByte() & mask | high & ~mask,
-                to,
-                row
-            );
             for (int half = 0; half < 2; half++)
             {
-                Vector128<byte> bits = Vector128.Load(file + 128 + (square / 4 * 32) + (half * 16));
-                ((bits.AsUInt16() >> (square % 4 * 2)).AsByte() & two).Store(codes + (half * 16));
+                Vector128<byte> low = Vector128.Load(bytes + (half * 16));
+                low = (square / 2 % 2 == 0 ? low : (low.AsUInt16() >> 4).AsByte()) & mask;
+                Vector128<ushort> bits = Vector128.Load(file + 128 + (square / 4 * 32) + (half * 16)).AsUInt16();
+                Vector128<byte> high = (bits >> (square % 4 * 2)).AsByte() & two;
+                (low | (high.AsUInt16() << 4).AsByte()).Store(codes + (half * 16));
             }
 
-            UpperPairs.Pack((uint*)codes, to + Nibbles.Bytes, row);
+            SixBits.Pack((uint*)codes, to, row);
         }
     }
 
@@ -244,11 +247,10 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
         for (int square = 0; square < 8; square++, squares += Square.Bytes)
         {
             byte* from = block + SquaresAt + (square * SquareBytes);
-            Nibbles.Expand(from, squares);
-            UpperPairs.Expand(from + Nibbles.Bytes, squares);
+            SixBits.Expand(from, squares);
             for (int half = 0; half < 2; half++)
             {
-                sbyte* numbers = (sbyte*)block + ScalesAt + (((2 * square) + half) * PanelRows);
+                sbyte* numbers = (sbyte*)from + ScalesAt + (half * PanelRows);
                 float* to = (float*)(squares + (half == 0 ? Square.ScalesAt : Square.SecondAt));
                 for (int row = 0; row < PanelRows; row += 8)
                 {
@@ -262,26 +264,18 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
         }
     }
 
-    public override void WriteConstants(DotWriter code)
-    {
-        Nibbles.WriteConstants(code);
-        code.Constant("upper", 0x3030_3030);
-    }
+    public override void WriteConstants(DotWriter code) => SixBits.WriteConstants(code);
 
-    public override void WriteCodes(DotWriter code, int square)
-    {
-        int at = SquaresAt + (square * SquareBytes);
-        Nibbles.Write(code, at, (quad, half, codes) => UpperPairs.Write(code, at + Nibbles.Bytes, quad, half, codes));
-    }
+    public override void WriteCodes(DotWriter code) => SixBits.Write(code);
 
-    public override void WriteScales(DotWriter code, int square)
+    public override void WriteScales(DotWriter code)
     {
         Assembler to = code.Code;
         Vec d = code.Vectors["x"];
         for (int half = 0; half < 2; half++)
         {
-            int at = ScalesAt + (2 * square * PanelRows) + (half * 16);
-            to.Vcvtph2ps(d, DotWriter.At(half * 32));
+            int at = ScalesAt + (half * 16);
+            to.Vcvtph2ps(d, DotWriter.Head(half * 32));
             to.Vpmovsxbd(code.Scale(half), DotWriter.At(at));
             to.Vpmovsxbd(code.Second(half), DotWriter.At(at + PanelRows));
             to.Vcvtdq2ps(code.Scale(half), code.Scale(half));

@@ -222,6 +222,7 @@ public sealed class AssemblerTests
                 .Select(e => e with { Text = $"{e.Text}, {Assembler.FirstOrBoth}" }),
             .. Shifts("vpslld", (x, to, from, n) => x.Vpslld(to, from, n)),
             .. Shifts("vpsrld", (x, to, from, n) => x.Vpsrld(to, from, n)),
+            .. Shifts("vpsrad", (x, to, from, n) => x.Vpsrad(to, from, n)),
             .. Shifts("vpsrlw", (x, to, from, n) => x.Vpsrlw(to, from, n)),
             .. Twos("vpmovsxbw", (x, to, from) => x.Vpmovsxbw(to, from), 2),
             .. Twos("vpmovsxbd", (x, to, from) => x.Vpmovsxbd(to, from), 4),
