@@ -20,6 +20,12 @@ public static unsafe partial class MatMul
         }
 
         PanelBlocks blocks = call.W.Blocks!;
+        if (call.Rows <= RowsInRegisters)
+        {
+            DriveInRegisters(call, blocks);
+            return;
+        }
+
         switch (blocks.MostCode)
         {
             case <= 15:
@@ -110,6 +116,7 @@ public static unsafe partial class MatMul
             }
         }
 
+        [SkipLocalsInit]
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         static void Rows4(
             byte* x,
@@ -121,27 +128,98 @@ public static unsafe partial class MatMul
             nint sumsStride
         )
         {
+            const int half = Square.Quads / 2;
             bool halves = scaling == Scaling.OffsetOfHalves;
+            Vector256<int>* dots = stackalloc Vector256<int>[16]; // [2 halves][4 rows][2]
             for (int s = 0; s < squares; s++, square += Square.Bytes, x += RoundedRow.Bytes)
             {
-                for (int group = 0; group < PanelRows; group += 8)
+                for (int group = 0; group < PanelRows; group += 16)
                 {
                     byte* codes = square + (group * 4);
-                    var dots = default(Dots);
-                    var last = default(Dots);
-                    dots.Add(codes, x, stride, 0, halves ? Square.Quads / 2 : Square.Quads);
+                    Dot4(codes, x, stride, 0, halves ? half : Square.Quads, dots);
                     if (halves)
                     {
-                        last.Add(codes, x, stride, Square.Quads / 2, Square.Quads);
+                        Dot4(codes, x, stride, half, Square.Quads, dots + 8);
                     }
 
+                    float* scales = (float*)(square + Square.ScalesAt) + group;
+                    byte* row = x;
                     float* to = sums + group;
-                    Finish(square, group, scaling, x, dots.A, last.A, to);
-                    Finish(square, group, scaling, x + stride, dots.B, last.B, to + sumsStride);
-                    Finish(square, group, scaling, x + (2 * stride), dots.C, last.C, to + (2 * sumsStride));
-                    Finish(square, group, scaling, x + (3 * stride), dots.D, last.D, to + (3 * sumsStride));
+                    for (int r = 0; r < 8; r += 2, row += stride, to += sumsStride)
+                    {
+                        Finish(scales, scaling, TSums.Count == 0, row, dots[r], dots[r + 8], to);
+                        Finish(scales + 8, scaling, TSums.Count == 0, row, dots[r + 1], dots[r + 9], to + 8);
+                    }
                 }
             }
+        }
+
+        /// <summary>Dot products of four rows of x and 16 of a square: eight sums, two vectors of codes and one of x, and what a product needs.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static void Dot4(byte* codes, byte* x, nint stride, int quad, int end, Vector256<int>* dots)
+        {
+            byte* x1 = x + stride;
+            byte* x2 = x + (2 * stride);
+            byte* x3 = x + (3 * stride);
+            (Vector256<int> d0, Vector256<int> d1, Vector256<int> d2, Vector256<int> d3) = (
+                default,
+                default,
+                default,
+                default
+            );
+            (Vector256<int> d4, Vector256<int> d5, Vector256<int> d6, Vector256<int> d7) = (
+                default,
+                default,
+                default,
+                default
+            );
+            Vector256<short> one = Vector256<short>.One;
+            while (quad < end)
+            {
+                (Vector256<short> a0, Vector256<short> a1, Vector256<short> b0, Vector256<short> b1) = (
+                    default,
+                    default,
+                    default,
+                    default
+                );
+                (Vector256<short> c0, Vector256<short> c1, Vector256<short> e0, Vector256<short> e1) = (
+                    default,
+                    default,
+                    default,
+                    default
+                );
+                for (int stop = quad + Math.Max(TSums.Count, 1); quad < stop; quad++)
+                {
+                    Vector256<byte> w0 = Load(codes, quad, out Vector256<sbyte> sign0);
+                    Vector256<byte> w1 = Load(codes + 32, quad, out Vector256<sbyte> sign1);
+                    a0 += Pairs(w0, sign0, x, quad);
+                    a1 += Pairs(w1, sign1, x, quad);
+                    b0 += Pairs(w0, sign0, x1, quad);
+                    b1 += Pairs(w1, sign1, x1, quad);
+                    c0 += Pairs(w0, sign0, x2, quad);
+                    c1 += Pairs(w1, sign1, x2, quad);
+                    e0 += Pairs(w0, sign0, x3, quad);
+                    e1 += Pairs(w1, sign1, x3, quad);
+                }
+
+                d0 += Simd.MultiplyAddAdjacent(a0, one);
+                d1 += Simd.MultiplyAddAdjacent(a1, one);
+                d2 += Simd.MultiplyAddAdjacent(b0, one);
+                d3 += Simd.MultiplyAddAdjacent(b1, one);
+                d4 += Simd.MultiplyAddAdjacent(c0, one);
+                d5 += Simd.MultiplyAddAdjacent(c1, one);
+                d6 += Simd.MultiplyAddAdjacent(e0, one);
+                d7 += Simd.MultiplyAddAdjacent(e1, one);
+            }
+
+            dots[0] = d0;
+            dots[1] = d1;
+            dots[2] = d2;
+            dots[3] = d3;
+            dots[4] = d4;
+            dots[5] = d5;
+            dots[6] = d6;
+            dots[7] = d7;
         }
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -155,46 +233,8 @@ public static unsafe partial class MatMul
                     byte* codes = square + (group * 4);
                     Vector256<int> dot = Dot(codes, x, 0, halves ? Square.Quads / 2 : Square.Quads);
                     Vector256<int> last = halves ? Dot(codes, x, Square.Quads / 2, Square.Quads) : default;
-                    Finish(square, group, scaling, x, dot, last, sums + group);
-                }
-            }
-        }
-
-        // Sums of four rows of x.
-        struct Dots
-        {
-            public Vector256<int> A;
-            public Vector256<int> B;
-            public Vector256<int> C;
-            public Vector256<int> D;
-
-            [MethodImpl(MethodImplOptions.AggressiveInlining)]
-            public void Add(byte* codes, byte* x, nint stride, int quad, int end)
-            {
-                byte* x1 = x + stride;
-                byte* x2 = x + (2 * stride);
-                byte* x3 = x + (3 * stride);
-                Vector256<short> one = Vector256<short>.One;
-                while (quad < end)
-                {
-                    Vector256<short> a = default;
-                    Vector256<short> b = default;
-                    Vector256<short> c = default;
-                    Vector256<short> d = default;
-                    int stop = Math.Min(quad + Math.Max(TSums.Count, 1), end);
-                    for (; quad < stop; quad++)
-                    {
-                        Vector256<byte> w = Load(codes, quad, out Vector256<sbyte> sign);
-                        a += Pairs(w, sign, x, quad);
-                        b += Pairs(w, sign, x1, quad);
-                        c += Pairs(w, sign, x2, quad);
-                        d += Pairs(w, sign, x3, quad);
-                    }
-
-                    A += Simd.MultiplyAddAdjacent(a, one);
-                    B += Simd.MultiplyAddAdjacent(b, one);
-                    C += Simd.MultiplyAddAdjacent(c, one);
-                    D += Simd.MultiplyAddAdjacent(d, one);
+                    float* scales = (float*)(square + Square.ScalesAt) + group;
+                    Finish(scales, scaling, TSums.Count == 0, x, dot, last, sums + group);
                 }
             }
         }
@@ -241,44 +281,44 @@ public static unsafe partial class MatMul
             a = TSums.Count > 0 ? a : Simd.Sign(a, sign);
             return Simd.MultiplyAddAdjacent(w, a);
         }
+    }
 
-        // The same operations in the same order as DotWriter writes.
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static void Finish(
-            byte* square,
-            int row,
-            Scaling scaling,
-            byte* x,
-            Vector256<int> dot,
-            Vector256<int> last,
-            float* sums
-        )
+    // The same operations in the same order as DotWriter writes.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Finish(
+        float* scales,
+        Scaling scaling,
+        bool signed, // codes were taken 128 smaller
+        byte* x,
+        Vector256<int> dot,
+        Vector256<int> last,
+        float* sums
+    )
+    {
+        Vector256<float> sum = Vector256.Load(sums);
+        Vector256<float> scale = Vector256.Load(scales);
+        Vector256<float> second = Vector256.Load(scales + PanelRows);
+        Vector256<float> scaleOfX = Vector256.Create(*(float*)(x + RoundedRow.ScaleAt));
+        int* offsets = (int*)(x + RoundedRow.SumAt);
+        if (scaling == Scaling.OffsetOfHalves)
         {
-            Vector256<float> sum = Vector256.Load(sums);
-            Vector256<float> scale = Vector256.Load((float*)(square + Square.ScalesAt) + row);
-            Vector256<float> second = Vector256.Load((float*)(square + Square.SecondAt) + row);
-            Vector256<float> scaleOfX = Vector256.Create(*(float*)(x + RoundedRow.ScaleAt));
-            int* offsets = (int*)(x + RoundedRow.SumAt);
-            if (scaling == Scaling.OffsetOfHalves)
-            {
-                Vector256<float> part = Vector256.ConvertToSingle(dot + Vector256.Create(offsets[0])) * scale;
-                Vector256<float> other = Vector256.ConvertToSingle(last + Vector256.Create(offsets[1]));
-                Fma.MultiplyAdd(Fma.MultiplyAdd(other, second, part), scaleOfX, sum).Store(sums);
-                return;
-            }
-
-            if (scaling == Scaling.Offset)
-            {
-                // Signed codes are without their offset of 128 already.
-                dot = TSums.Count > 0 ? dot + Vector256.Create(offsets[0]) : dot;
-                Fma.MultiplyAdd(Vector256.ConvertToSingle(dot), scaleOfX * scale, sum).Store(sums);
-                return;
-            }
-
-            dot = TSums.Count > 0 ? dot : dot + Vector256.Create(offsets[1]);
-            sum = Fma.MultiplyAdd(Vector256.ConvertToSingle(dot), scaleOfX * scale, sum);
-            second = scaling == Scaling.ZeroPoint ? second * scale : second;
-            Fma.MultiplyAddNegated(second, Vector256.Create(((float*)offsets)[0]), sum).Store(sums);
+            Vector256<float> part = Vector256.ConvertToSingle(dot + Vector256.Create(offsets[0])) * scale;
+            Vector256<float> other = Vector256.ConvertToSingle(last + Vector256.Create(offsets[1]));
+            Fma.MultiplyAdd(Fma.MultiplyAdd(other, second, part), scaleOfX, sum).Store(sums);
+            return;
         }
+
+        if (scaling == Scaling.Offset)
+        {
+            // Signed codes are without their offset of 128 already.
+            dot = signed ? dot : dot + Vector256.Create(offsets[0]);
+            Fma.MultiplyAdd(Vector256.ConvertToSingle(dot), scaleOfX * scale, sum).Store(sums);
+            return;
+        }
+
+        dot = signed ? dot + Vector256.Create(offsets[1]) : dot;
+        sum = Fma.MultiplyAdd(Vector256.ConvertToSingle(dot), scaleOfX * scale, sum);
+        second = scaling == Scaling.ZeroPoint ? second * scale : second;
+        Fma.MultiplyAddNegated(second, Vector256.Create(((float*)offsets)[0]), sum).Store(sums);
     }
 }

@@ -122,10 +122,6 @@ internal readonly unsafe struct F16Weights : IWeightFormat
         return Vector512.ConditionalSelect(special, value | Vector512.Create(float.PositiveInfinity), value);
     }
 
-    /// <summary>The values of halves that stand in the upper parts of words, whatever the lower ones hold.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> FromUpper(Vector256<uint> words) => FromMoved(words.AsInt32() >> 3);
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<float> FromMoved(Vector256<int> bits)
     {

@@ -74,7 +74,7 @@ internal sealed class DotWriter
     public static Mem Head(int offset) => new(HeadOfBlock, offset);
 
     /// <summary>Whether the upper nibbles of a square are multiplied where they stand, and their sum is divided by 16.</summary>
-    public bool HighInPlace => TwoChains && blocks.PlainNibbles;
+    public bool HighInPlace => TwoChains && blocks.Codes == CodeKind.Nibbles;
 
     /// <summary>A constant of 32 bits in every lane.</summary>
     public Vec Constant(string name, int value)

@@ -31,7 +31,7 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
 
     public override bool SharesScales => true;
 
-    public override bool PlainNibbles => bits == 4;
+    public override CodeKind Codes => bits == 4 ? CodeKind.Nibbles : CodeKind.Bytes;
 
     public override Scaling Scaling => Scaling.ZeroPoint;
 
@@ -67,29 +67,25 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
         block[ZerosAt + row] = zero;
     }
 
-    public override void Expand(byte* block, byte* squares)
+    public override void ExpandCodes(byte* square, byte* codes)
     {
-        byte* first = squares;
-        for (int square = 0; square < Squares; square++, squares += Square.Bytes)
+        if (bits == 4)
         {
-            byte* codes = block + SquaresAt + (square * squareBytes);
-            if (bits == 4)
-            {
-                Nibbles.Expand(codes, squares);
-            }
-            else
-            {
-                Unsafe.CopyBlock(squares, codes, Square.ScalesAt);
-            }
+            Nibbles.Expand(square, codes);
+        }
+        else
+        {
+            Unsafe.CopyBlock(codes, square, Square.ScalesAt);
+        }
+    }
 
-            if (square > 0)
-            {
-                Unsafe.CopyBlock(squares + Square.ScalesAt, first + Square.ScalesAt, Square.Bytes - Square.ScalesAt);
-                continue;
-            }
-
-            Square.Widen(block, squares + Square.ScalesAt);
-            Square.WidenBytes(block + ZerosAt, squares + Square.SecondAt);
+    public override void ExpandScales(byte* block, byte* scales, int step)
+    {
+        Square.Widen(block, scales);
+        Square.WidenBytes(block + ZerosAt, scales + Square.SecondFromScales);
+        for (int square = 1; square < Squares; square++)
+        {
+            Unsafe.CopyBlock(scales + (square * step), scales, 2 * Square.SecondFromScales);
         }
     }
 

@@ -19,6 +19,25 @@ internal enum Scaling
     ZeroPoint,
 }
 
+/// <summary>How the codes of a square are stored; scales stand behind them, or in the head of the block.</summary>
+internal enum CodeKind
+{
+    /// <summary>As <see cref="Nibbles"/>.</summary>
+    Nibbles,
+
+    /// <summary><see cref="Nibbles"/> that name levels of a table.</summary>
+    Levels,
+
+    /// <summary><see cref="FifthBits"/> and then <see cref="Nibbles"/>.</summary>
+    FiveBits,
+
+    /// <summary>As <see cref="SixBits"/>.</summary>
+    SixBits,
+
+    /// <summary>[8 quads][32 rows][4] bytes.</summary>
+    Bytes,
+}
+
 /// <summary>One format of blocks in a panel of 32 rows: how they are packed, read back, and unpacked in generated code.</summary>
 /// <remarks>
 /// <para>
@@ -109,14 +128,31 @@ internal abstract unsafe class PanelBlocks
     /// <summary>Whether all squares of a block have the same scales, which <see cref="WriteHead"/> loads.</summary>
     public virtual bool SharesScales => false;
 
-    /// <summary>Whether codes are the <see cref="Nibbles"/> themselves, with nothing to add and nothing to look up.</summary>
-    public virtual bool PlainNibbles => false;
+    /// <summary>How codes stand in a square.</summary>
+    public abstract CodeKind Codes { get; }
 
     /// <summary>Puts a file's block in its place.</summary>
     public abstract void Pack(byte* file, byte* block, int row);
 
+    /// <summary>Codes of a square as bytes.</summary>
+    public abstract void ExpandCodes(byte* square, byte* codes);
+
+    /// <summary>Scales of a block's squares, and what stands behind them in a <see cref="Square"/>.</summary>
+    /// <param name="block">Of the panel.</param>
+    /// <param name="scales">Those of the first square.</param>
+    /// <param name="step">Bytes from there to those of the next square.</param>
+    public abstract void ExpandScales(byte* block, byte* scales, int step);
+
     /// <summary>Codes and scales of a block, square by square.</summary>
-    public abstract void Expand(byte* block, byte* squares);
+    public void Expand(byte* block, byte* squares)
+    {
+        for (int square = 0; square < Squares; square++)
+        {
+            ExpandCodes(block + HeadBytes + (square * SquareBytes), squares + (square * Square.Bytes));
+        }
+
+        ExpandScales(block, squares + Square.ScalesAt, Square.Bytes);
+    }
 
     /// <summary>Some blocks that follow each other, asking ahead for those behind them.</summary>
     public void Expand(byte* block, int count, byte* squares)

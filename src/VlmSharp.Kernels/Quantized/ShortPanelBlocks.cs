@@ -11,6 +11,8 @@ internal sealed unsafe class BytePanelBlocks : PanelBlocks
 
     public override GgmlType? FileType => GgmlType.Q8_0;
 
+    public override CodeKind Codes => CodeKind.Bytes;
+
     public override int Offset => 128;
 
     public override int MostCode => 255;
@@ -25,11 +27,10 @@ internal sealed unsafe class BytePanelBlocks : PanelBlocks
         }
     }
 
-    public override void Expand(byte* block, byte* squares)
-    {
-        Unsafe.CopyBlock(squares, block, Square.ScalesAt);
-        Square.Widen(block + Square.ScalesAt, squares + Square.ScalesAt);
-    }
+    public override void ExpandCodes(byte* square, byte* codes) => Unsafe.CopyBlock(codes, square, Square.ScalesAt);
+
+    public override void ExpandScales(byte* block, byte* scales, int step) =>
+        Square.Widen(block + Square.ScalesAt, scales);
 
     public override void WriteCodes(DotWriter code) => code.Bytes(0);
 
@@ -66,7 +67,10 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         : five ? 31
         : 15;
 
-    public override bool PlainNibbles => !five && !Uneven;
+    public override CodeKind Codes =>
+        Uneven ? CodeKind.Levels
+        : five ? CodeKind.FiveBits
+        : CodeKind.Nibbles;
 
     bool Uneven => type == GgmlType.IQ4_NL;
 
@@ -94,23 +98,26 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         Nibbles.Pack(Vector128.Load(file), block + nibblesAt, row);
     }
 
-    public override void Expand(byte* block, byte* squares)
+    public override void ExpandCodes(byte* square, byte* codes)
     {
-        Nibbles.Expand(block + nibblesAt, squares);
+        Nibbles.Expand(square + nibblesAt, codes);
         if (five)
         {
-            FifthBits.Expand(block, squares);
+            FifthBits.Expand(square, codes);
         }
 
         if (Uneven)
         {
-            LevelBlocks.Look(squares, Square.ScalesAt);
+            LevelBlocks.Look(codes, Square.ScalesAt);
         }
+    }
 
-        Square.Widen(block + scalesAt, squares + Square.ScalesAt);
+    public override void ExpandScales(byte* block, byte* scales, int step)
+    {
+        Square.Widen(block + scalesAt, scales);
         if (least)
         {
-            Square.Widen(block + LeastAt, squares + Square.SecondAt);
+            Square.Widen(block + LeastAt, scales + Square.SecondFromScales);
         }
     }
 

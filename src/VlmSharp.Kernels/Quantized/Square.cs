@@ -14,8 +14,9 @@ internal static unsafe class Square
     public const int Quads = Columns / 4;
     public const int QuadBytes = PanelRows * 4;
     public const int ScalesAt = Quads * QuadBytes;
-    public const int SecondAt = ScalesAt + (PanelRows * sizeof(float));
-    public const int Bytes = SecondAt + (PanelRows * sizeof(float));
+    public const int SecondFromScales = PanelRows * sizeof(float);
+    public const int SecondAt = ScalesAt + SecondFromScales;
+    public const int Bytes = SecondAt + SecondFromScales;
 
     const int PanelRows = PackedMatrix.PanelRows;
 
@@ -83,13 +84,24 @@ internal static unsafe class Square
     }
 
     /// <summary>f16 of 32 rows to f32.</summary>
+    /// <remarks>Scales of scales are often subnormal, which multiplications are slow with: none is done, unlike in <see cref="F16Weights"/>.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Widen(byte* halves, byte* to)
     {
-        for (int row = 0; row < PanelRows; row += Vector256<ushort>.Count)
+        for (int row = 0; row < PanelRows; row += Vector128<ushort>.Count)
         {
-            Vector256<ushort> bits = Vector256.Load((ushort*)halves + row);
-            F16Weights.FromUpper(Vector256.WidenLower(bits) << 16).Store((float*)to + row);
-            F16Weights.FromUpper(Vector256.WidenUpper(bits) << 16).Store((float*)to + row + 8);
+            Vector128<ushort> bits = Vector128.Load((ushort*)halves + row);
+            Vector256<int> wide = Vector256.Create(Vector128.WidenLower(bits), Vector128.WidenUpper(bits)).AsInt32();
+            Vector256<int> magnitude = (wide & Vector256.Create(0x7FFF)) << 13;
+            Vector256<int> sign = (wide & Vector256.Create(0x8000)) << 16;
+            Vector256<int> rebias = Vector256.Create(112 << 23);
+            Vector256<int> special = Vector256.GreaterThan(magnitude, Vector256.Create(0x0F7F_FFFF)) & rebias;
+            Vector256<int> normal = magnitude + rebias + special;
+            Vector256<int> least = Vector256.Create(113 << 23); // 2^-14, below which numbers are subnormal
+            Vector256<int> small = ((magnitude + least).AsSingle() - least.AsSingle()).AsInt32();
+            Vector256<int> subnormal = Vector256.LessThan(magnitude, Vector256.Create(1 << 23));
+            Vector256<int> value = Vector256.ConditionalSelect(subnormal, small, normal) | sign;
+            value.AsSingle().Store((float*)to + row);
         }
     }
 }

@@ -30,7 +30,7 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
 
     public override int HeadBytes => SquaresAt;
 
-    public override bool PlainNibbles => !five;
+    public override CodeKind Codes => five ? CodeKind.FiveBits : CodeKind.Nibbles;
 
     public override Scaling Scaling => Scaling.Least;
 
@@ -75,9 +75,18 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         }
     }
 
+    public override void ExpandCodes(byte* square, byte* codes)
+    {
+        Nibbles.Expand(square + nibblesAt, codes);
+        if (five)
+        {
+            FifthBits.Expand(square, codes);
+        }
+    }
+
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void Expand(byte* block, byte* squares)
+    public override void ExpandScales(byte* block, byte* scales, int step)
     {
         float* scale = stackalloc float[PanelRows];
         float* least = stackalloc float[PanelRows];
@@ -85,25 +94,20 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         Square.Widen(block + LeastAt, (byte*)least);
         Vector256<byte> low = Vector256.Create((byte)15);
         Vector256<byte> upper = Vector256.Create((byte)0x30);
+        int squareBytes = SquareBytes;
         byte* from = block + SquaresAt;
-        for (int square = 0; square < 8; square++, squares += Square.Bytes, from += SquareBytes)
+        for (int square = 0; square < 8; square++, scales += step, from += squareBytes)
         {
-            Nibbles.Expand(from + nibblesAt, squares);
-            if (five)
-            {
-                FifthBits.Expand(from, squares);
-            }
-
             // Bits that cross into a neighbour are masked off.
             Vector256<byte> both = Vector256.Load(from + lowAt);
             Vector128<ushort> bits = Vector128.Load(from + HighAt).AsUInt16();
-            Vector256<byte> scales = Vector256.Create((bits << 4).AsByte(), bits.AsByte());
-            Vector256<byte> leasts = Vector256.Create((bits << 2).AsByte(), (bits >> 2).AsByte());
-            Scale((both & low) | (scales & upper), scale, (float*)(squares + Square.ScalesAt));
+            Vector256<byte> highOfScales = Vector256.Create((bits << 4).AsByte(), bits.AsByte());
+            Vector256<byte> highOfLeasts = Vector256.Create((bits << 2).AsByte(), (bits >> 2).AsByte());
+            Scale((both & low) | (highOfScales & upper), scale, (float*)scales);
             Scale(
-                ((both.AsUInt16() >> 4).AsByte() & low) | (leasts & upper),
+                ((both.AsUInt16() >> 4).AsByte() & low) | (highOfLeasts & upper),
                 least,
-                (float*)(squares + Square.SecondAt)
+                (float*)(scales + Square.SecondFromScales)
             );
         }
     }
@@ -204,6 +208,8 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
 
     public override Scaling Scaling => Scaling.OffsetOfHalves;
 
+    public override CodeKind Codes => CodeKind.SixBits;
+
     public override int Offset => 32;
 
     public override int MostCode => 63;
@@ -238,20 +244,22 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
         }
     }
 
+    public override void ExpandCodes(byte* square, byte* codes) => SixBits.Expand(square, codes);
+
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void Expand(byte* block, byte* squares)
+    public override void ExpandScales(byte* block, byte* scales, int step)
     {
         float* scale = stackalloc float[PanelRows];
         Square.Widen(block, (byte*)scale);
-        for (int square = 0; square < 8; square++, squares += Square.Bytes)
+        int squareBytes = SquareBytes;
+        byte* from = block + SquaresAt;
+        for (int square = 0; square < 8; square++, scales += step, from += squareBytes)
         {
-            byte* from = block + SquaresAt + (square * SquareBytes);
-            SixBits.Expand(from, squares);
             for (int half = 0; half < 2; half++)
             {
                 sbyte* numbers = (sbyte*)from + ScalesAt + (half * PanelRows);
-                float* to = (float*)(squares + (half == 0 ? Square.ScalesAt : Square.SecondAt));
+                float* to = (float*)(scales + (half * Square.SecondFromScales));
                 for (int row = 0; row < PanelRows; row += 8)
                 {
                     Vector128<short> eight = Vector128.WidenLower(
