@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Spectre.Console;
 using VlmSharp.Datasets;
 using VlmSharp.Kernels;
 using VlmSharp.Training.Recipes;

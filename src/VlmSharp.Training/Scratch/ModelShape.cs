@@ -112,7 +112,17 @@ public sealed record ModelShape(string Name, JsonObject Config, int PatchSize)
 
     static ModelShape Reader(string name, SmallText text, SmallTower tower, int[] sections)
     {
-        ModelShape shape = Qwen2(name, text.Hidden, text.Mlp, text.Layers, text.Heads, text.KvHeads, 512, tied: true);
+        const int vocabulary = 512; // unless it gets another one
+        ModelShape shape = Qwen2(
+            name,
+            text.Hidden,
+            text.Mlp,
+            text.Layers,
+            text.Heads,
+            text.KvHeads,
+            vocabulary,
+            tied: true
+        );
         shape.Config["rope_theta"] = 1e4;
         shape.Config["max_position_embeddings"] = 4096;
         shape.Config["rope_scaling"]!["mrope_section"] = new JsonArray([.. sections.Select(i => (JsonNode)i)]);

@@ -136,7 +136,7 @@ public sealed class Evaluator(ChatModel chat, EvaluationOptions options)
 
         try
         {
-            (ChatMessage[] messages, _) = writer.Write(example.Messages, medium => medium.Open());
+            (ChatMessage[] messages, _) = writer.Write(example.Messages, medium => new ChatMedia(medium.Open()));
             return chat.Prompts.Build(messages[..^1]);
         }
         catch (Exception e) when (e is PromptException or Vision.VisionException or Media.Images.MediaException)

@@ -24,7 +24,7 @@ sealed class ChartGenerator : IGenerator
 
     public ChartGenerator(JsonObjectReader json)
     {
-        json.RequireOnly("kind", "weight", "charts", "count");
+        json.AllowOnly("kind", "weight", "charts", "count");
         kinds = json.Choices("charts", Kinds, Kinds);
         count = json.Range("count", 2, 6, (3, 5));
     }

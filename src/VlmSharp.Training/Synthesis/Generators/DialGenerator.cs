@@ -15,7 +15,7 @@ sealed class DialGenerator : IGenerator
 
     public DialGenerator(JsonObjectReader json)
     {
-        json.RequireOnly("kind", "weight", "dials", "minutes");
+        json.AllowOnly("kind", "weight", "dials", "minutes");
         kinds = json.Choices("dials", Kinds, Kinds);
         minutes = json.Int("minutes", 1, 60, 5);
         if (60 % minutes != 0)

@@ -32,7 +32,7 @@ sealed class FormGenerator : IGenerator
 
     public FormGenerator(JsonObjectReader json)
     {
-        json.RequireOnly("kind", "weight", "forms", "lines", "size");
+        json.AllowOnly("kind", "weight", "forms", "lines", "size");
         kinds = json.Choices("forms", Kinds, Kinds);
         lines = json.Range("lines", 1, 12, (2, 4));
         size = json.Range("size", 6, 100, (11, 20));

@@ -25,7 +25,7 @@ sealed class FramesGenerator : IGenerator
 
     public FramesGenerator(JsonObjectReader json)
     {
-        json.RequireOnly("kind", "weight", "pairs", "events");
+        json.AllowOnly("kind", "weight", "pairs", "events");
         pairs = json.Range("pairs", 2, 32, (2, 4));
         events = json.Choices("events", Events, Events);
     }

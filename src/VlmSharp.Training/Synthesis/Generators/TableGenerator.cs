@@ -34,7 +34,7 @@ sealed class TableGenerator : IGenerator
 
     public TableGenerator(JsonObjectReader json)
     {
-        json.RequireOnly("kind", "weight", "rows", "columns", "size", "content", "ask");
+        json.AllowOnly("kind", "weight", "rows", "columns", "size", "content", "ask");
         rows = json.Range("rows", 1, 30, (2, 5));
         columns = json.Range("columns", 2, 10, (2, 3));
         size = json.Range("size", 6, 100, (12, 20));

@@ -54,7 +54,7 @@ sealed class UiGenerator : IGenerator
 
     public UiGenerator(JsonObjectReader json)
     {
-        json.RequireOnly("kind", "weight", "count", "size", "ask");
+        json.AllowOnly("kind", "weight", "count", "size", "ask");
         count = json.Range("count", 1, 10, (2, 5));
         size = json.Range("size", 6, 60, (11, 16));
         ask = json.Weights("ask", Questions, [.. Questions.Select(question => (question, 1.0))]);
