@@ -1,6 +1,5 @@
 using VlmSharp.Chat;
 using VlmSharp.Datasets;
-using VlmSharp.Formats;
 using VlmSharp.Media.Images;
 
 namespace VlmSharp.Calibration;
