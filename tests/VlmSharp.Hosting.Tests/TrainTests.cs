@@ -80,8 +80,9 @@ public sealed class TrainTests : IDisposable
         VlmProcess.Result answer = VlmProcess.Run(
             "ask",
             directory["out"],
-            directory["p06-56x56.png"],
             "What is it?",
+            "--image",
+            directory["p06-56x56.png"],
             "--max-tokens",
             "4"
         );
