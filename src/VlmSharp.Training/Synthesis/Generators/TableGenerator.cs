@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using VlmSharp.Datasets;
 using VlmSharp.Formats;
 using VlmSharp.Grounding;
@@ -182,7 +181,7 @@ sealed class TableGenerator : IGenerator
     }
 
     static string Html(string[][] texts) =>
-        $"<table>{string.Concat(texts.Select(row => $"<tr>{string.Concat(row.Select(text => $"<td>{WebUtility.HtmlEncode(text)}</td>"))}</tr>"))}</table>";
+        $"<table>{string.Concat(texts.Select(row => $"<tr>{string.Concat(row.Select(text => $"<td>{text.Replace("&", "&amp;").Replace("<", "&lt;")}</td>"))}</tr>"))}</table>";
 
     static string Count(int number) => number.ToString(CultureInfo.InvariantCulture);
 }

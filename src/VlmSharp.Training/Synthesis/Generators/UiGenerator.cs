@@ -79,7 +79,7 @@ sealed class UiGenerator : IGenerator
         List<string> unused = [.. Buttons, .. Boxes, .. Fields];
         List<Part> parts = [];
         double row = 1.9 * pixels;
-        double y = random.Number(2, 8);
+        double y = random.Number(2, Math.Max(3, 0.35 * scene.Painting.Height));
         double x = random.Number(3, 10);
         while (parts.Count < number && y + row < scene.Painting.Height)
         {
