@@ -96,9 +96,11 @@ public sealed class Trainer : IDisposable
         int row = 0;
         for (int i = 0; i < sampleLosses.Length; i++)
         {
-            int count = batch[i].LabelCount;
-            sampleLosses[i] = rows.AsSpan(row, count).ToArray().Sum();
-            row += count;
+            sampleLosses[i] = 0;
+            for (int end = row + batch[i].LabelCount; row < end; row++)
+            {
+                sampleLosses[i] += rows[row];
+            }
         }
 
         double balance = BalanceFactor > 0 ? Balance(balanceScale) : 0;

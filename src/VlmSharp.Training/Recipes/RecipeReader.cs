@@ -182,7 +182,6 @@ public static class RecipeReader
             Examples = length == "examples" ? json.Long("examples", 1, long.MaxValue) : null,
             Epochs = length == "epochs" ? json.Number("epochs", 1e-6, 1e6) : null,
             Schedule = schedule,
-            ScheduleNeedsTotal = needsTotal,
             Rates = Rates(json),
             Freeze = [.. json.Has("freeze") ? json.Texts("freeze", MaxSources).Select(text => Frozen(json, text)) : []],
             Optimizer = Optimizer(json),

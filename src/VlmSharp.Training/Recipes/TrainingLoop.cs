@@ -170,8 +170,7 @@ public sealed class TrainingLoop : IDisposable
         try
         {
             trainer.Tape.Cancellation = cancellation;
-            StepReport? report = Update(start, cancellation);
-            return report;
+            return Update(start, cancellation);
         }
         catch
         {

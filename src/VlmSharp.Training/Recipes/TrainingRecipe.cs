@@ -90,9 +90,6 @@ public sealed record TrainingRecipe
     /// <summary>Makes the factors of the peak rates from the number of updates of the whole run, 0 where that is not known.</summary>
     public required Func<int, Func<int, double>> Schedule { get; init; }
 
-    /// <summary>Whether <see cref="Schedule"/> needs to know the number of updates.</summary>
-    public bool ScheduleNeedsTotal { get; init; }
-
     /// <summary>Peak rates; a part that is frozen needs none.</summary>
     public required IReadOnlyDictionary<ModelPart, double> Rates { get; init; }
 
