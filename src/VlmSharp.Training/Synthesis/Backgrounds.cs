@@ -14,7 +14,15 @@ static class Backgrounds
     {
         if (kind == "plain")
         {
-            painting.Fill(colour, painting.Bounds);
+            for (int i = 0; i < painting.Pixels.Length; i += 3)
+            {
+                (painting.Pixels[i], painting.Pixels[i + 1], painting.Pixels[i + 2]) = (
+                    colour.Red,
+                    colour.Green,
+                    colour.Blue
+                );
+            }
+
             return;
         }
 

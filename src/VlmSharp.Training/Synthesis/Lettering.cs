@@ -22,24 +22,26 @@ sealed class Lettering
     /// <summary>Around all pixels that are covered visibly, in pixels of this mask.</summary>
     public Box Ink { get; }
 
-    /// <summary>Sets a line of text.</summary>
-    /// <param name="text">Has something visible in it.</param>
-    /// <param name="face">The font.</param>
-    /// <param name="size">In pixels.</param>
-    /// <param name="angle">Turned clockwise by so much, in radians.</param>
-    public static Lettering Set(string text, FontFace face, double size, double angle = 0)
+    /// <summary>The size, from a few, in which a font is set before it is shrunk to another size.</summary>
+    /// <remarks>Pango keeps 256 fonts ready, each in one size; setting up another takes ten times as long as setting the text.</remarks>
+    public static int ReadySize(double size)
     {
-        // Pango keeps 256 fonts ready, each in one size; setting up another takes ten times as long as setting the text.
         int ready = 64;
         while (ready < size)
         {
             ready *= 2;
         }
 
-        TextImage image =
-            TextImage.Render(text, ready, face: face)
-            ?? throw new MediaException(face.Family, $"shows nothing for '{text}'");
-        Lettering letters = Shrink(image, size / ready);
+        return ready;
+    }
+
+    /// <summary>Shrinks a line of text.</summary>
+    /// <param name="image">Set in a larger size.</param>
+    /// <param name="share">How large it becomes, at most 1.</param>
+    /// <param name="angle">Turned clockwise by so much, in radians.</param>
+    public static Lettering From(TextImage image, double share, double angle)
+    {
+        Lettering letters = Shrink(image, share);
         return angle == 0 ? letters : Turn(letters.Coverage, letters.Width, letters.Height, angle);
     }
 

@@ -21,8 +21,6 @@ sealed class Painting(int width, int height)
     /// <summary>[height, width, 3].</summary>
     public byte[] Pixels { get; private set; } = new byte[3 * width * height];
 
-    public Box Bounds => new(0, 0, Width, Height);
-
     /// <summary>The picture as drawn; the painting must not be used afterwards.</summary>
     public RgbImage ToImage() => new(Width, Height, Pixels);
 

@@ -10,6 +10,9 @@ sealed class Scene
     readonly SynthesisRecipe recipe;
     readonly FontShelf fonts;
 
+    // Generators that try several sizes, and write a word twice, set it once.
+    readonly Dictionary<(string Text, FontFace Face, int Size), TextImage> setTexts = [];
+
     public Scene(SynthesisRecipe recipe, FontShelf fonts, CounterRandom random)
     {
         (this.recipe, this.fonts, Random) = (recipe, fonts, random);
@@ -44,6 +47,26 @@ sealed class Scene
     }
 
     public FontFace Font(string text) => fonts.Pick(text, Random);
+
+    /// <summary>Sets a line of text.</summary>
+    /// <param name="text">Has something visible in it.</param>
+    /// <param name="face">The font.</param>
+    /// <param name="size">In pixels.</param>
+    /// <param name="angle">Turned clockwise by so much, in radians.</param>
+    /// <exception cref="MediaException">There is nothing to see.</exception>
+    public Lettering Letters(string text, FontFace face, double size, double angle = 0)
+    {
+        int ready = Lettering.ReadySize(size);
+        if (!setTexts.TryGetValue((text, face, ready), out TextImage? image))
+        {
+            image =
+                TextImage.Render(text, ready, face: face)
+                ?? throw new MediaException(face.Family, $"shows nothing for '{text}'");
+            setTexts.Add((text, face, ready), image);
+        }
+
+        return Lettering.From(image, size / ready, angle);
+    }
 
     /// <summary>Paints a background and says which colour stands out from it.</summary>
     public Colour PaintPaper()

@@ -20,6 +20,23 @@ public sealed partial class JsonObjectReaderTests
     readonly JsonObjectReader json = Parse(Sample);
 
     [Fact]
+    public void Comments_are_read_over_where_the_caller_allows_them()
+    {
+        byte[] text = "{ // one\n \"a\": /* two */ 3 }"u8.ToArray();
+        Assert.Equal(3, JsonObjectReader.Parse("recipe.json", text, comments: true).Int("a", 0, 9));
+        Assert.Throws<CheckpointException>(() => JsonObjectReader.Parse("config.json", text));
+    }
+
+    [Fact]
+    public void A_field_that_nobody_reads_is_named_with_those_that_are()
+    {
+        JsonObjectReader inner = Parse("""{ "inner": { "size": 1, "seize": 2 } }""").Object("inner");
+        inner.RequireOnly("size", "seize", "other");
+        string message = Assert.Throws<CheckpointException>(() => inner.RequireOnly("size", "count")).Message;
+        Assert.Contains("field 'inner.seize' is unknown, expected one of size, count", message);
+    }
+
+    [Fact]
     public void Values_are_read_by_type()
     {
         Assert.Equal(-3, json.Int("depth", -5, 5));

@@ -51,8 +51,8 @@ sealed class ChartGenerator : IGenerator
         Colour ink = scene.PaintPaper();
         FontFace face = scene.Font("0");
         double text = Math.Clamp(painting.Width / 16.0, 9, 14);
-        Lettering[] scale = [.. Enumerable.Range(0, 6).Select(i => Lettering.Set(Text(2 * i * unit), face, text))];
-        Lettering[] names = [.. labels.Select(label => Lettering.Set(label, face, text))];
+        Lettering[] scale = [.. Enumerable.Range(0, 6).Select(i => scene.Letters(Text(2 * i * unit), face, text))];
+        Lettering[] names = [.. labels.Select(label => scene.Letters(label, face, text))];
         Box plot = new(
             scale.Max(letters => letters.Ink.Width) + 8,
             text,

@@ -54,7 +54,7 @@ sealed class DialGenerator : IGenerator
             double angle = Angle(i / 12.0);
             if (numbers)
             {
-                Lettering letters = Lettering.Set(Text(i), face, Math.Max(8, 0.2 * radius));
+                Lettering letters = scene.Letters(Text(i), face, Math.Max(8, 0.2 * radius));
                 painting.LayAt(letters, Outlines.Around(middle, 0.8 * radius, angle), ink);
             }
             else
@@ -108,7 +108,7 @@ sealed class DialGenerator : IGenerator
             );
             if (i % 2 == 0)
             {
-                Lettering letters = Lettering.Set(Text(most * i / 10), face, Math.Max(8, 0.19 * radius));
+                Lettering letters = scene.Letters(Text(most * i / 10), face, Math.Max(8, 0.19 * radius));
                 painting.LayAt(letters, Outlines.Around(middle, 0.64 * radius, angle), ink);
             }
         }
@@ -152,7 +152,7 @@ sealed class DialGenerator : IGenerator
             painting.Fill(ink, new Box(x + tube + 2, y - 0.7, x + tube + (i % 2 == 0 ? 9 : 6), y + 0.7));
             if (i % 2 == 0)
             {
-                painting.LayLeft(Lettering.Set(Text(low + (5 * i)), face, text), x + tube + 12, y, ink);
+                painting.LayLeft(scene.Letters(Text(low + (5 * i)), face, text), x + tube + 12, y, ink);
             }
         }
 

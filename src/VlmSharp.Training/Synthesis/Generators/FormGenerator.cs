@@ -96,8 +96,8 @@ sealed class FormGenerator : IGenerator
         double pixels = Math.Min(random.Number(size.Low, size.High), (painting.Height - 8) / (1.3 * rows.Count));
         for (int attempt = 0; attempt < 3 && pixels >= size.Low; attempt++)
         {
-            Lettering[] keys = [.. rows.Select(row => Lettering.Set(row.Key + colon, face, pixels))];
-            Lettering[] values = [.. rows.Select(row => Lettering.Set(row.Value, face, pixels))];
+            Lettering[] keys = [.. rows.Select(row => scene.Letters(row.Key + colon, face, pixels))];
+            Lettering[] values = [.. rows.Select(row => scene.Letters(row.Value, face, pixels))];
             double gap = 0.6 * pixels;
             double keyWidth = keys.Max(letters => letters.Ink.Width);
             double width = keyWidth + gap + values.Max(letters => letters.Ink.Width);

@@ -117,7 +117,7 @@ sealed class TableGenerator : IGenerator
         double[] widths = [];
         for (int attempt = 0; ; attempt++)
         {
-            letters = [.. texts.Select(row => row.Select(text => Lettering.Set(text, face, pixels)).ToArray())];
+            letters = [.. texts.Select(row => row.Select(text => scene.Letters(text, face, pixels)).ToArray())];
             widths =
             [
                 .. Enumerable

@@ -104,7 +104,7 @@ sealed class TextGenerator : IGenerator
         double pixels = scene.Random.Number(size.Low, size.High);
         for (int attempt = 0; attempt < 3; attempt++)
         {
-            Lettering letters = Lettering.Set(text, face, pixels, turn);
+            Lettering letters = scene.Letters(text, face, pixels, turn);
             double share = Math.Min(width / letters.Ink.Width, height / letters.Ink.Height);
             if (share >= 1)
             {

@@ -138,7 +138,7 @@ sealed class UiGenerator : IGenerator
     {
         CounterRandom random = scene.Random;
         Painting painting = scene.Painting;
-        Lettering letters = Lettering.Set(label, face, pixels);
+        Lettering letters = scene.Letters(label, face, pixels);
         double middle = y + (row / 2);
         double end = x + letters.Ink.Width;
         double most = painting.Width - 3;
@@ -185,7 +185,7 @@ sealed class UiGenerator : IGenerator
         }
 
         string text = TextContent.Make("word", (2, 6), TextContent.Alphabet, ["title"], random);
-        Lettering content = Lettering.Set(text, face, pixels);
+        Lettering content = scene.Letters(text, face, pixels);
         Box field = new(
             Math.Floor(end + 8),
             Math.Floor(y),
