@@ -127,7 +127,11 @@ public sealed class RateConfig : ManualConfig
         public string GetValue(Summary summary, BenchmarkCase benchmarkCase)
         {
             double? nanoseconds = summary[benchmarkCase]?.ResultStatistics?.Min;
-            double work = amount(MatMulBenchmarks.Work(benchmarkCase));
+            double work = amount(
+                benchmarkCase.Descriptor.Type == typeof(BlockMatMulBenchmarks)
+                    ? BlockMatMulBenchmarks.Work(benchmarkCase)
+                    : MatMulBenchmarks.Work(benchmarkCase)
+            );
             return work > 0 && nanoseconds > 0 ? (work / nanoseconds.Value).ToString("F1") : "";
         }
 

@@ -174,6 +174,20 @@ public static unsafe partial class MatMul
                 default
             );
             Vector256<short> one = Vector256<short>.One;
+            for (; TSums.Count == 0 && quad < end; quad++)
+            {
+                Vector256<byte> w0 = Load(codes, quad, out Vector256<sbyte> sign0);
+                Vector256<byte> w1 = Load(codes + 32, quad, out Vector256<sbyte> sign1);
+                d0 += Simd.MultiplyAddAdjacent(Pairs(w0, sign0, x, quad), one);
+                d1 += Simd.MultiplyAddAdjacent(Pairs(w1, sign1, x, quad), one);
+                d2 += Simd.MultiplyAddAdjacent(Pairs(w0, sign0, x1, quad), one);
+                d3 += Simd.MultiplyAddAdjacent(Pairs(w1, sign1, x1, quad), one);
+                d4 += Simd.MultiplyAddAdjacent(Pairs(w0, sign0, x2, quad), one);
+                d5 += Simd.MultiplyAddAdjacent(Pairs(w1, sign1, x2, quad), one);
+                d6 += Simd.MultiplyAddAdjacent(Pairs(w0, sign0, x3, quad), one);
+                d7 += Simd.MultiplyAddAdjacent(Pairs(w1, sign1, x3, quad), one);
+            }
+
             while (quad < end)
             {
                 (Vector256<short> a0, Vector256<short> a1, Vector256<short> b0, Vector256<short> b1) = (
@@ -188,7 +202,7 @@ public static unsafe partial class MatMul
                     default,
                     default
                 );
-                for (int stop = quad + Math.Max(TSums.Count, 1); quad < stop; quad++)
+                for (int stop = quad + TSums.Count; quad < stop; quad++)
                 {
                     Vector256<byte> w0 = Load(codes, quad, out Vector256<sbyte> sign0);
                     Vector256<byte> w1 = Load(codes + 32, quad, out Vector256<sbyte> sign1);

@@ -8,8 +8,8 @@ namespace VlmSharp.Kernels;
 
 public static unsafe partial class MatMul
 {
-    // Rows for which codes are unpacked in registers, for each row again.
-    const int RowsInRegisters = 3;
+    // Rows for which codes are unpacked in registers, for each row again: with so many expanding them to memory does not pay yet.
+    const int RowsInRegisters = 8;
 
     static void DriveInRegisters(in Call call, PanelBlocks blocks)
     {
@@ -107,30 +107,36 @@ public static unsafe partial class MatMul
             nint sumsStride
         )
         {
-            const int step = 2 * Square.SecondFromScales;
+            const int vectors = 8; // vectors of dot products of a row
             int squares = blocks.Squares;
             int headBytes = blocks.HeadBytes;
             int squareBytes = blocks.SquareBytes;
-            int panelBytes = blocks.PanelBytes;
             Scaling scaling = blocks.Scaling;
-            byte* scales = stackalloc byte[squares * step];
-            Vector256<int>* dots = stackalloc Vector256<int>[8];
-            for (int block = 0; block < depth; block++, panel += panelBytes)
+            float* head = stackalloc float[2 * PanelRows];
+            float* scales = stackalloc float[2 * PanelRows];
+            Vector256<int>* dots = stackalloc Vector256<int>[vectors * RowsInRegisters];
+            for (int block = 0; block < depth; block++)
             {
-                blocks.ExpandScales(panel, scales, step);
-                byte* square = panel + headBytes;
-                for (int s = 0; s < squares; s++, square += squareBytes, x += RoundedRow.Bytes)
+                blocks.ExpandHead(panel, head);
+                panel += headBytes;
+                for (int s = 0; s < squares; s++, panel += squareBytes, x += RoundedRow.Bytes)
                 {
-                    float* of = (float*)(scales + (s * step));
+                    // Codes come before scales, as in memory: prefetching follows.
+                    for (int row = 0; row < rows; row++)
+                    {
+                        TDots.Dot(panel, x + (row * stride), dots + (row * vectors));
+                    }
+
+                    blocks.ExpandScales(head, panel, scales);
                     for (int row = 0; row < rows; row++)
                     {
                         byte* record = x + (row * stride);
                         float* to = sums + (row * sumsStride);
-                        TDots.Dot(square, record, dots);
-                        Finish(of, scaling, TDots.Signed, record, dots[0], dots[4], to);
-                        Finish(of + 8, scaling, TDots.Signed, record, dots[1], dots[5], to + 8);
-                        Finish(of + 16, scaling, TDots.Signed, record, dots[2], dots[6], to + 16);
-                        Finish(of + 24, scaling, TDots.Signed, record, dots[3], dots[7], to + 24);
+                        Vector256<int>* dot = dots + (row * vectors);
+                        Finish(scales, scaling, TDots.Signed, record, dot[0], dot[4], to);
+                        Finish(scales + 8, scaling, TDots.Signed, record, dot[1], dot[5], to + 8);
+                        Finish(scales + 16, scaling, TDots.Signed, record, dot[2], dot[6], to + 16);
+                        Finish(scales + 24, scaling, TDots.Signed, record, dot[3], dot[7], to + 24);
                     }
                 }
             }

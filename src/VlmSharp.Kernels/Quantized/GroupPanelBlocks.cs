@@ -79,15 +79,14 @@ internal sealed unsafe class GroupPanelBlocks(WeightFormat format, int bits, int
         }
     }
 
-    public override void ExpandScales(byte* block, byte* scales, int step)
+    public override void ExpandHead(byte* block, float* head)
     {
-        Square.Widen(block, scales);
-        Square.WidenBytes(block + ZerosAt, scales + Square.SecondFromScales);
-        for (int square = 1; square < Squares; square++)
-        {
-            Unsafe.CopyBlock(scales + (square * step), scales, 2 * Square.SecondFromScales);
-        }
+        Square.Widen(block, head);
+        Square.WidenBytes(block + ZerosAt, head + PanelRows);
     }
+
+    public override void ExpandScales(float* head, byte* square, float* scales) =>
+        Unsafe.CopyBlock(scales, head, 2 * PanelRows * sizeof(float));
 
     public override void WriteConstants(DotWriter code)
     {

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 using VlmSharp.Kernels.MachineCode;
 
@@ -137,21 +138,28 @@ internal abstract unsafe class PanelBlocks
     /// <summary>Codes of a square as bytes.</summary>
     public abstract void ExpandCodes(byte* square, byte* codes);
 
-    /// <summary>Scales of a block's squares, and what stands behind them in a <see cref="Square"/>.</summary>
-    /// <param name="block">Of the panel.</param>
-    /// <param name="scales">Those of the first square.</param>
-    /// <param name="step">Bytes from there to those of the next square.</param>
-    public abstract void ExpandScales(byte* block, byte* scales, int step);
+    /// <summary>What the squares of a block have in common, as f32[2][32].</summary>
+    public virtual void ExpandHead(byte* block, float* head) { }
+
+    /// <summary>Scales of a square, and what stands behind them in a <see cref="Square"/>.</summary>
+    /// <param name="head">From <see cref="ExpandHead"/>.</param>
+    /// <param name="square">Of the panel.</param>
+    /// <param name="scales">f32[2][32]</param>
+    public abstract void ExpandScales(float* head, byte* square, float* scales);
 
     /// <summary>Codes and scales of a block, square by square.</summary>
+    [SkipLocalsInit]
     public void Expand(byte* block, byte* squares)
     {
-        for (int square = 0; square < Squares; square++)
+        float* head = stackalloc float[2 * PanelRows];
+        ExpandHead(block, head);
+        (int count, int squareBytes) = (Squares, SquareBytes);
+        block += HeadBytes;
+        for (int square = 0; square < count; square++, block += squareBytes, squares += Square.Bytes)
         {
-            ExpandCodes(block + HeadBytes + (square * SquareBytes), squares + (square * Square.Bytes));
+            ExpandCodes(block, squares);
+            ExpandScales(head, block, (float*)(squares + Square.ScalesAt));
         }
-
-        ExpandScales(block, squares + Square.ScalesAt, Square.Bytes);
     }
 
     /// <summary>Some blocks that follow each other, asking ahead for those behind them.</summary>

@@ -29,8 +29,8 @@ internal sealed unsafe class BytePanelBlocks : PanelBlocks
 
     public override void ExpandCodes(byte* square, byte* codes) => Unsafe.CopyBlock(codes, square, Square.ScalesAt);
 
-    public override void ExpandScales(byte* block, byte* scales, int step) =>
-        Square.Widen(block + Square.ScalesAt, scales);
+    public override void ExpandScales(float* head, byte* square, float* scales) =>
+        Square.Widen(square + Square.ScalesAt, scales);
 
     public override void WriteCodes(DotWriter code) => code.Bytes(0);
 
@@ -112,12 +112,12 @@ internal sealed unsafe class NibblePanelBlocks(WeightFormat format, GgmlType typ
         }
     }
 
-    public override void ExpandScales(byte* block, byte* scales, int step)
+    public override void ExpandScales(float* head, byte* square, float* scales)
     {
-        Square.Widen(block + scalesAt, scales);
+        Square.Widen(square + scalesAt, scales);
         if (least)
         {
-            Square.Widen(block + LeastAt, scales + Square.SecondFromScales);
+            Square.Widen(square + LeastAt, scales + PackedMatrix.PanelRows);
         }
     }
 

@@ -14,9 +14,8 @@ internal static unsafe class Square
     public const int Quads = Columns / 4;
     public const int QuadBytes = PanelRows * 4;
     public const int ScalesAt = Quads * QuadBytes;
-    public const int SecondFromScales = PanelRows * sizeof(float);
-    public const int SecondAt = ScalesAt + SecondFromScales;
-    public const int Bytes = SecondAt + SecondFromScales;
+    public const int SecondAt = ScalesAt + (PanelRows * sizeof(float));
+    public const int Bytes = SecondAt + (PanelRows * sizeof(float));
 
     const int PanelRows = PackedMatrix.PanelRows;
 
@@ -70,11 +69,11 @@ internal static unsafe class Square
     }
 
     /// <summary>Bytes of 32 rows to f32.</summary>
-    public static void WidenBytes(byte* bytes, byte* to)
+    public static void WidenBytes(byte* bytes, float* to)
     {
         Vector256<byte> all = Vector256.Load(bytes);
-        Half(Vector256.WidenLower(all), (float*)to);
-        Half(Vector256.WidenUpper(all), (float*)to + 16);
+        Half(Vector256.WidenLower(all), to);
+        Half(Vector256.WidenUpper(all), to + 16);
 
         static void Half(Vector256<ushort> numbers, float* to)
         {
@@ -86,7 +85,7 @@ internal static unsafe class Square
     /// <summary>f16 of 32 rows to f32.</summary>
     /// <remarks>Scales of scales are often subnormal, which multiplications are slow with: none is done, unlike in <see cref="F16Weights"/>.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Widen(byte* halves, byte* to)
+    public static void Widen(byte* halves, float* to)
     {
         for (int row = 0; row < PanelRows; row += Vector128<ushort>.Count)
         {
@@ -101,7 +100,7 @@ internal static unsafe class Square
             Vector256<int> small = ((magnitude + least).AsSingle() - least.AsSingle()).AsInt32();
             Vector256<int> subnormal = Vector256.LessThan(magnitude, Vector256.Create(1 << 23));
             Vector256<int> value = Vector256.ConditionalSelect(subnormal, small, normal) | sign;
-            value.AsSingle().Store((float*)to + row);
+            value.AsSingle().Store(to + row);
         }
     }
 }

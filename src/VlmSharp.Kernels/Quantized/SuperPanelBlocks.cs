@@ -84,32 +84,24 @@ internal sealed unsafe class SuperPanelBlocks(bool five) : PanelBlocks
         }
     }
 
-    [SkipLocalsInit]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void ExpandScales(byte* block, byte* scales, int step)
+    public override void ExpandHead(byte* block, float* head)
     {
-        float* scale = stackalloc float[PanelRows];
-        float* least = stackalloc float[PanelRows];
-        Square.Widen(block, (byte*)scale);
-        Square.Widen(block + LeastAt, (byte*)least);
+        Square.Widen(block, head);
+        Square.Widen(block + LeastAt, head + PanelRows);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public override void ExpandScales(float* head, byte* square, float* scales)
+    {
+        // Bits that cross into a neighbour are masked off.
         Vector256<byte> low = Vector256.Create((byte)15);
         Vector256<byte> upper = Vector256.Create((byte)0x30);
-        int squareBytes = SquareBytes;
-        byte* from = block + SquaresAt;
-        for (int square = 0; square < 8; square++, scales += step, from += squareBytes)
-        {
-            // Bits that cross into a neighbour are masked off.
-            Vector256<byte> both = Vector256.Load(from + lowAt);
-            Vector128<ushort> bits = Vector128.Load(from + HighAt).AsUInt16();
-            Vector256<byte> highOfScales = Vector256.Create((bits << 4).AsByte(), bits.AsByte());
-            Vector256<byte> highOfLeasts = Vector256.Create((bits << 2).AsByte(), (bits >> 2).AsByte());
-            Scale((both & low) | (highOfScales & upper), scale, (float*)scales);
-            Scale(
-                ((both.AsUInt16() >> 4).AsByte() & low) | (highOfLeasts & upper),
-                least,
-                (float*)(scales + Square.SecondFromScales)
-            );
-        }
+        Vector256<byte> both = Vector256.Load(square + lowAt);
+        Vector128<ushort> bits = Vector128.Load(square + HighAt).AsUInt16();
+        Vector256<byte> highOfScales = Vector256.Create((bits << 4).AsByte(), bits.AsByte());
+        Vector256<byte> highOfLeasts = Vector256.Create((bits << 2).AsByte(), (bits >> 2).AsByte());
+        Scale((both & low) | (highOfScales & upper), head, scales);
+        Scale(((both.AsUInt16() >> 4).AsByte() & low) | (highOfLeasts & upper), head + PanelRows, scales + PanelRows);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -246,28 +238,21 @@ internal sealed unsafe class SixBitPanelBlocks : PanelBlocks
 
     public override void ExpandCodes(byte* square, byte* codes) => SixBits.Expand(square, codes);
 
-    [SkipLocalsInit]
+    public override void ExpandHead(byte* block, float* head) => Square.Widen(block, head);
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void ExpandScales(byte* block, byte* scales, int step)
+    public override void ExpandScales(float* head, byte* square, float* scales)
     {
-        float* scale = stackalloc float[PanelRows];
-        Square.Widen(block, (byte*)scale);
-        int squareBytes = SquareBytes;
-        byte* from = block + SquaresAt;
-        for (int square = 0; square < 8; square++, scales += step, from += squareBytes)
+        for (int half = 0; half < 2; half++, scales += PanelRows)
         {
-            for (int half = 0; half < 2; half++)
+            sbyte* numbers = (sbyte*)square + ScalesAt + (half * PanelRows);
+            for (int row = 0; row < PanelRows; row += 8)
             {
-                sbyte* numbers = (sbyte*)from + ScalesAt + (half * PanelRows);
-                float* to = (float*)(scales + (half * Square.SecondFromScales));
-                for (int row = 0; row < PanelRows; row += 8)
-                {
-                    Vector128<short> eight = Vector128.WidenLower(
-                        Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<long>(numbers + row)).AsSByte()
-                    );
-                    Vector256<int> wide = Vector256.Create(Vector128.WidenLower(eight), Vector128.WidenUpper(eight));
-                    (Vector256.ConvertToSingle(wide) * Vector256.Load(scale + row)).Store(to + row);
-                }
+                Vector128<short> eight = Vector128.WidenLower(
+                    Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<long>(numbers + row)).AsSByte()
+                );
+                Vector256<int> wide = Vector256.Create(Vector128.WidenLower(eight), Vector128.WidenUpper(eight));
+                (Vector256.ConvertToSingle(wide) * Vector256.Load(head + row)).Store(scales + row);
             }
         }
     }
