@@ -41,7 +41,7 @@ public static unsafe partial class MatMul
         /// <summary>Whether codes are taken 128 smaller than they are.</summary>
         static abstract bool Signed { get; }
 
-        /// <summary>Computes them, reading the square from front to back.</summary>
+        /// <summary>Computes them.</summary>
         /// <param name="square">Its codes.</param>
         /// <param name="x">A record of <see cref="RoundedRow"/>.</param>
         /// <param name="dots">[4], and where the last 16 columns have scales of their own another [4] for these.</param>
