@@ -6,7 +6,7 @@ using VlmSharp.Kernels.Quantized;
 namespace VlmSharp.Benchmarks;
 
 /// <summary>Products with blocks of integers: a decode step by a matrix that no cache holds, and a prompt by a small one.</summary>
-/// <remarks>The variant is that of <c>VLM_KERNELS</c>; run once for each to compare them.</remarks>
+/// <remarks>The variant is that of <c>VLM_ISA</c>; run once for each to compare them.</remarks>
 [Config(typeof(RateConfig))]
 public class BlockMatMulBenchmarks : IDisposable
 {

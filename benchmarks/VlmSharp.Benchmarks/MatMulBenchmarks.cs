@@ -11,7 +11,7 @@ using VlmSharp.Kernels;
 namespace VlmSharp.Benchmarks;
 
 /// <summary>Matrix products of a 2B model's widest layer; <c>vlm bench</c> says what the machine can multiply and read at best.</summary>
-/// <remarks>The variant is that of <c>VLM_KERNELS</c>; run once for each to compare them.</remarks>
+/// <remarks>The variant is that of <c>VLM_ISA</c>; run once for each to compare them.</remarks>
 [Config(typeof(RateConfig))]
 public class MatMulBenchmarks : IDisposable
 {

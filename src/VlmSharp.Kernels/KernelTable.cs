@@ -2,7 +2,7 @@ namespace VlmSharp.Kernels;
 
 /// <summary>One kernel and the variants it exists in, best first.</summary>
 /// <remarks>
-/// The first variant this machine supports is used, unless the environment variable <c>VLM_KERNELS</c> says otherwise:
+/// The first variant this machine supports is used, unless the environment variable <c>VLM_ISA</c> says otherwise:
 /// <c>portable</c> chooses that variant for every kernel, <c>matmul=avx2,rms_norm=portable</c> for single ones, and both may be
 /// combined (<c>avx2,matmul=portable</c>). It is read once, when the first kernel runs.
 /// </remarks>
@@ -10,7 +10,7 @@ public abstract class KernelTable
 {
     private protected KernelTable(string name) => Name = name;
 
-    /// <summary>The kernel's name in <c>VLM_KERNELS</c>, in tests and in benchmarks.</summary>
+    /// <summary>The kernel's name in <c>VLM_ISA</c>, in tests and in benchmarks.</summary>
     public string Name { get; }
 
     /// <summary>Names of all variants, best first; the last one runs on every machine.</summary>
@@ -20,7 +20,7 @@ public abstract class KernelTable
     public abstract IReadOnlyList<string> SupportedNames { get; }
 
     /// <summary>The variant in use.</summary>
-    /// <exception cref="InvalidOperationException"><c>VLM_KERNELS</c> names something that does not exist or does not run here.</exception>
+    /// <exception cref="InvalidOperationException"><c>VLM_ISA</c> names something that does not exist or does not run here.</exception>
     public abstract string ActiveName { get; }
 }
 

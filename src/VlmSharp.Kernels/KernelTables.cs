@@ -4,7 +4,7 @@ namespace VlmSharp.Kernels;
 public static class KernelTables
 {
     /// <summary>The environment variable that overrides the choice of variants, see <see cref="KernelTable"/>.</summary>
-    public const string EnvironmentVariable = "VLM_KERNELS";
+    public const string EnvironmentVariable = "VLM_ISA";
 
     static KernelSelection? selection;
 
@@ -40,7 +40,7 @@ public static class KernelTables
         selection ??= KernelSelection.Parse(Environment.GetEnvironmentVariable(EnvironmentVariable), All);
 }
 
-/// <summary>A parsed <c>VLM_KERNELS</c>: for each kernel the variant to use.</summary>
+/// <summary>A parsed <c>VLM_ISA</c>: for each kernel the variant to use.</summary>
 internal sealed class KernelSelection
 {
     readonly Dictionary<string, string> chosen = [];

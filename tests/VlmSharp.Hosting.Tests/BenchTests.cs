@@ -98,7 +98,7 @@ public sealed class BenchTests
     public void Bench_compares_with_the_limit_of_the_kernel_that_was_chosen()
     {
         VlmProcess.Result result = VlmProcess.RunWith(
-            new() { ["VLM_KERNELS"] = "matmul=portable" },
+            new() { ["VLM_ISA"] = "matmul=portable" },
             "",
             "bench",
             "--model",

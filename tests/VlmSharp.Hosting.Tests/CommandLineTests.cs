@@ -418,14 +418,14 @@ public sealed class CommandLineTests
     public void A_wrong_choice_of_kernels_is_one_line_that_lists_the_right_ones()
     {
         VlmProcess.Result result = VlmProcess.RunWith(
-            new() { ["VLM_KERNELS"] = "matmul=quick" },
+            new() { ["VLM_ISA"] = "matmul=quick" },
             "",
             "inspect",
             Reader
         );
         Assert.Equal(1, result.ExitCode);
         Assert.Equal("", result.Output);
-        Assert.StartsWith("error: VLM_KERNELS=matmul=quick: kernel 'matmul' has no variant 'quick'", result.Error);
+        Assert.StartsWith("error: VLM_ISA=matmul=quick: kernel 'matmul' has no variant 'quick'", result.Error);
         Assert.Contains("portable", result.Error);
         Assert.Single(result.Error, '\n');
     }

@@ -52,7 +52,7 @@ public sealed class KernelTableTests
     {
         string message = Assert.Throws<InvalidOperationException>(() => Chosen(text)).Message;
         Assert.Contains(problem, message, StringComparison.Ordinal);
-        Assert.Contains($"VLM_KERNELS={text}", message, StringComparison.Ordinal);
+        Assert.Contains($"VLM_ISA={text}", message, StringComparison.Ordinal);
         Assert.Contains("product: avx512 (not on this machine), avx2, portable", message, StringComparison.Ordinal);
         Assert.Contains("norm: avx512 (not on this machine), portable", message, StringComparison.Ordinal);
     }
