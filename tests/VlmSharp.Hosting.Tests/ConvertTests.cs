@@ -142,6 +142,25 @@ public sealed class ConvertTests
     }
 
     [Fact]
+    public void A_directory_gets_a_packed_checkpoint_that_answers()
+    {
+        using TemporaryDirectory directory = new();
+        string reader = Goldens.Local("reader-ref/checkpoint");
+        string packed = directory["packed"];
+        VlmProcess.Result made = VlmProcess.Run("quantize", reader, packed, "--type", "q8_0");
+        Assert.True(made.ExitCode == 0, made.Error);
+        Assert.Matches("Q8_0 +[0-9]+ matrices", made.Output);
+        string[] question = ["--image", Goldens.Local("reader-ref/media/t028.png"), "Read the text."];
+        VlmProcess.Result asked = VlmProcess.Run(["ask", packed, .. question]);
+        Assert.Equal(VlmProcess.Run(["ask", reader, "--quant", "q8_0", .. question]).Output, asked.Output);
+
+        string again = VlmProcess.Run("quantize", reader, packed, "--type", "q8_0").Error;
+        Assert.Contains("is there already", again);
+        VlmProcess.Result refused = VlmProcess.Run("convert", reader, directory["b"], "--vision", "f16");
+        Assert.Contains("--vision is for GGUF files", refused.Error);
+    }
+
+    [Fact]
     public void Random_weights_are_a_checkpoint_that_is_converted_and_tokenises_any_text()
     {
         using TemporaryDirectory directory = new();

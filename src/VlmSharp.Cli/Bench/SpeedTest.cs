@@ -95,6 +95,7 @@ sealed class SpeedTest
     string Limit(WeightFormat format) =>
         !dots ? "fma"
         : format == WeightFormat.BF16 ? "bf16dot"
+        : format == WeightFormat.F8 ? "fma"
         : format.BlockColumns() > 1 ? "int8dot"
         : "fma";
 

@@ -183,6 +183,11 @@ sealed class ConvertCommand
 
     void Pack(ParseResult parsed, Recipe? text, string path, int threads, ProgressLine progress)
     {
+        if (Path.GetExtension(path) is ".bin" or ".safetensors" or ".pt" or ".pth")
+        {
+            throw new UsageException($"{path} does not end in .gguf, and is no name for a directory.");
+        }
+
         Option? gguf = Array.Find(
             (Option[])[vision, importance, calibrate, measure, saveImportance, answers, json],
             option => parsed.GetResult(option) is { Implicit: false }

@@ -20,6 +20,9 @@ public static unsafe partial class MatMul
             case WeightFormat.F16:
                 Drive<Avx2Kernels<F16Weights>>(call);
                 break;
+            case WeightFormat.F8:
+                DriveFloat8<Avx2Kernels<F32Weights>>(call);
+                break;
             default:
                 DriveBlocks<Avx2Kernels<F32Weights>>(call);
                 break;

@@ -19,6 +19,9 @@ public static unsafe partial class MatMul
             case WeightFormat.F16:
                 Drive<Avx512Kernels<F16Weights>>(call);
                 break;
+            case WeightFormat.F8:
+                DriveFloat8<Avx512Kernels<F32Weights>>(call);
+                break;
             default:
                 DriveBlocks<Avx512Kernels<F32Weights>>(call);
                 break;

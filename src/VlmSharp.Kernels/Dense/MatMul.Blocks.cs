@@ -13,24 +13,73 @@ public static unsafe partial class MatMul
 
     /// <summary>An exact product with blocks: they are unpacked to f32, a panel at a time, for the kernels of f32.</summary>
     static void DriveUnpacked<TKernels>(in Call call)
+        where TKernels : struct, IPanelKernels =>
+        Drive<TKernels, BlockUnpacker>(call, new BlockUnpacker(call.W.Blocks!));
+
+    /// <summary>The same with 8-bit floats, for which there are no instructions.</summary>
+    static void DriveFloat8<TKernels>(in Call call)
+        where TKernels : struct, IPanelKernels => Drive<TKernels, Float8Unpacker>(call, default);
+
+    static void Drive<TKernels, TUnpacker>(in Call call, TUnpacker unpacker)
         where TKernels : struct, IPanelKernels
+        where TUnpacker : struct, IUnpacker
     {
-        PanelBlocks blocks = call.W.Blocks!;
         Steps steps = new(
-            call.W.Columns / blocks.Columns,
-            blocks.Columns,
-            blocks.PanelBytes,
-            UnpackedColumns / blocks.Columns,
-            blocks.Columns * ColumnBytes
+            call.W.Columns / unpacker.Columns,
+            unpacker.Columns,
+            unpacker.PanelBytes,
+            UnpackedColumns / unpacker.Columns,
+            unpacker.Columns * ColumnBytes
         );
         fixed (float* x = call.X)
         {
-            Drive(call, new UnpackedKernels<TKernels>(blocks), x, call.XStride, steps);
+            Drive(call, new UnpackedKernels<TKernels, TUnpacker>(unpacker), x, call.XStride, steps);
         }
     }
 
-    readonly struct UnpackedKernels<TKernels>(PanelBlocks blocks) : IPanelKernels
+    /// <summary>Turns blocks of a panel into f32.</summary>
+    interface IUnpacker
+    {
+        /// <summary>Columns of a block.</summary>
+        int Columns { get; }
+
+        /// <summary>Bytes of the blocks of all rows of a panel.</summary>
+        int PanelBytes { get; }
+
+        /// <summary>A block as f32[columns][32].</summary>
+        void Unpack(byte* block, float* values);
+    }
+
+    readonly struct BlockUnpacker(PanelBlocks blocks) : IUnpacker
+    {
+        public int Columns => blocks.Columns;
+
+        public int PanelBytes => blocks.PanelBytes;
+
+        [SkipLocalsInit]
+        public void Unpack(byte* block, float* values)
+        {
+            byte* squares = stackalloc byte[blocks.Squares * Square.Bytes];
+            blocks.Expand(block, squares);
+            for (int s = 0; s < blocks.Squares; s++, values += Square.Columns * PanelRows)
+            {
+                Square.Values(squares + (s * Square.Bytes), blocks, values);
+            }
+        }
+    }
+
+    readonly struct Float8Unpacker : IUnpacker
+    {
+        public int Columns => Float8.Columns;
+
+        public int PanelBytes => Float8.PanelBytes;
+
+        public void Unpack(byte* block, float* values) => Float8.Unpack(block, values);
+    }
+
+    readonly struct UnpackedKernels<TKernels, TUnpacker>(TUnpacker unpacker) : IPanelKernels
         where TKernels : struct, IPanelKernels
+        where TUnpacker : struct, IUnpacker
     {
         public int TileRows => default(TKernels).TileRows;
 
@@ -43,22 +92,17 @@ public static unsafe partial class MatMul
         public void Pack(float* x, nint stride, int words, float* packed) =>
             default(TKernels).Pack(x, stride, words, packed);
 
-        [SkipLocalsInit]
         public void Unpack(byte* panel, int depth, byte* unpacked)
         {
-            byte* squares = stackalloc byte[blocks.Squares * Square.Bytes];
-            for (int block = 0; block < depth; block++, panel += blocks.PanelBytes)
+            for (int block = 0; block < depth; block++, panel += unpacker.PanelBytes)
             {
-                blocks.Expand(panel, squares);
-                for (int s = 0; s < blocks.Squares; s++, unpacked += Square.Columns * ColumnBytes)
-                {
-                    Square.Values(squares + (s * Square.Bytes), blocks, (float*)unpacked);
-                }
+                unpacker.Unpack(panel, (float*)unpacked);
+                unpacked += unpacker.Columns * ColumnBytes;
             }
         }
 
         public void Tile(float* packed, byte* panel, int depth, float* sums, nint sumsStride) =>
-            default(TKernels).Tile(packed, panel, depth * blocks.Columns, sums, sumsStride);
+            default(TKernels).Tile(packed, panel, depth * unpacker.Columns, sums, sumsStride);
 
         public void Rows(
             float* x,
@@ -78,7 +122,7 @@ public static unsafe partial class MatMul
                 panel,
                 panelBytes,
                 panelCount,
-                depth * blocks.Columns,
+                depth * unpacker.Columns,
                 sums,
                 sumsStride
             );

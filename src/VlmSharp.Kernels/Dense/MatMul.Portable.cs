@@ -18,6 +18,9 @@ public static unsafe partial class MatMul
             case WeightFormat.F16:
                 Drive<PortableKernels<F16Weights>>(call);
                 break;
+            case WeightFormat.F8:
+                DriveFloat8<PortableKernels<F32Weights>>(call);
+                break;
             default:
                 DriveUnpacked<PortableKernels<F32Weights>>(call);
                 break;

@@ -22,7 +22,7 @@ namespace VlmSharp.Kernels;
 /// has for them: see <see cref="PanelBlocks"/>.
 /// </para>
 /// <para>
-/// Filled once by <see cref="PackRows"/>, <see cref="PackTransposed"/> or <see cref="PackBlocks"/>, then read by any number of threads. Owns its memory, unless it
+/// Filled once by <see cref="PackRows"/>, <see cref="PackTransposed"/>, <see cref="PackBlocks"/> or <see cref="PackFloat8"/>, then read by any number of threads. Owns its memory, unless it
 /// is a <see cref="Slice"/>.
 /// </para>
 /// </remarks>
@@ -95,7 +95,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
     /// <summary>Size of the packed values, the zeros of the last panel included.</summary>
     public long Bytes => checked(PanelCount * PanelBytes);
 
-    /// <summary>The blocks of <see cref="Storage"/>; null for plain numbers.</summary>
+    /// <summary>The blocks of integers of <see cref="Storage"/>; null for floats.</summary>
     internal PanelBlocks? Blocks { get; }
 
     /// <summary>How many panels there are.</summary>
@@ -111,6 +111,7 @@ public sealed unsafe partial class PackedMatrix : IDisposable
 
     static long BytesOfPanel(int columns, WeightFormat storage) =>
         PanelBlocks.Of(storage) is { } blocks ? (long)columns / blocks.Columns * blocks.PanelBytes
+        : storage == WeightFormat.F8 ? (long)columns / Float8.Columns * Float8.PanelBytes
         : storage == WeightFormat.F32 ? (long)columns * PanelRows * storage.ValueBytes()
         : (columns + 1L) / 2 * 2 * PanelRows * storage.ValueBytes();
 
@@ -252,6 +253,11 @@ public sealed unsafe partial class PackedMatrix : IDisposable
             byte* value = panel + OffsetInPanel(row % PanelRows, k);
             destination[k] = Storage switch
             {
+                WeightFormat.F8 => Float8.Value(
+                    panel + (k / Float8.Columns * Float8.PanelBytes),
+                    row % PanelRows,
+                    k % Float8.Columns
+                ),
                 WeightFormat.F32 => *(float*)value,
                 WeightFormat.BF16 => Widen.BF16(*(ushort*)value),
                 _ => Widen.F16(*(ushort*)value),

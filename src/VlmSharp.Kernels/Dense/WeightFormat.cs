@@ -62,6 +62,9 @@ public enum WeightFormat
 
     /// <summary>As <see cref="U8G32"/>, in groups of 128.</summary>
     U8G128,
+
+    /// <summary>8-bit floats (e4m3fn), with an f32 scale for each row and 128 columns.</summary>
+    F8,
 }
 
 /// <summary>Facts about a <see cref="WeightFormat"/>.</summary>
@@ -107,7 +110,8 @@ public static class WeightFormats
         };
 
     /// <summary>Columns of a row that are stored together: the columns of a matrix are a multiple of it.</summary>
-    public static int BlockColumns(this WeightFormat format) => PanelBlocks.Of(format)?.Columns ?? 1;
+    public static int BlockColumns(this WeightFormat format) =>
+        format == WeightFormat.F8 ? Float8.Columns : PanelBlocks.Of(format)?.Columns ?? 1;
 
     /// <summary>Bytes of one value that stands alone.</summary>
     internal static int ValueBytes(this WeightFormat format) =>

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using VlmSharp.Kernels;
 
 namespace VlmSharp.Formats.Quantized;
 
@@ -11,6 +12,12 @@ sealed class Fp8Rows : IRowSource
 {
     static readonly float[] Values = [.. Enumerable.Range(0, 256).Select(bits => Value((byte)bits))];
 
+    // Columns that have a scale of their own in a matrix.
+    static readonly int ScaledColumns = WeightFormat.F8.BlockColumns();
+
+    // Rows that are packed at a time.
+    const int PackedRows = 1024;
+
     readonly StoredTensor tensor; // [rows, columns]
     readonly float[] scales; // [ceil(rows / blockRows), ceil(columns / blockColumns)]
     readonly int blockRows;
@@ -21,7 +28,12 @@ sealed class Fp8Rows : IRowSource
         (tensor, this.scales, this.blockRows, this.blockColumns) = (weight, scales, blockRows, blockColumns);
         (Rows, Columns) = (weight.Info.Shape[0], weight.Info.Shape[1]);
         StoredCount = weight.Info.Count + scales.Length;
+        bool whole = Columns % ScaledColumns == 0 && (blockColumns % ScaledColumns == 0 || blockColumns >= Columns);
+        Format = whole ? WeightFormat.F8 : WeightFormat.F32;
     }
+
+    /// <inheritdoc/>
+    public WeightFormat Format { get; }
 
     /// <inheritdoc/>
     public int Rows { get; }
@@ -89,6 +101,31 @@ sealed class Fp8Rows : IRowSource
                     to[i] = Values[from[i]] * scale;
                 }
             }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Pack(PackedMatrix packed, int firstRow, WorkerPool pool)
+    {
+        int groups = Columns / ScaledColumns;
+        int across = Blocks(Columns, blockColumns);
+        float[] spread = new float[Math.Min(PackedRows, Rows) * groups];
+        for (int row = 0; row < Rows; row += PackedRows)
+        {
+            int count = Math.Min(PackedRows, Rows - row);
+            for (int i = 0; i < count * groups; i++)
+            {
+                int block = i % groups * ScaledColumns / blockColumns;
+                spread[i] = scales[((row + (i / groups)) / blockRows * across) + block];
+            }
+
+            packed.PackFloat8(
+                firstRow + row,
+                count,
+                tensor.Bytes.Slice(row * Columns, count * Columns),
+                spread.AsSpan(0, count * groups),
+                pool
+            );
         }
     }
 

@@ -283,9 +283,16 @@ public sealed record Quantization
         int group = GroupSize < 0 ? 128 : GroupSize;
         bool stays =
             Format is QuantizationFormat.Awq or QuantizationFormat.Gptq or QuantizationFormat.Packed && group % 32 == 0;
-        double bytes = stays ? (Bits / 8.0) + (3.0 / Math.Min(group, 128)) : sizeof(float);
+        bool float8 =
+            weights > 0 && Format == QuantizationFormat.Fp8 && tensor.Shape[^1] % WeightFormat.F8.BlockColumns() == 0;
+        double bytes =
+            stays ? (Bits / 8.0) + (3.0 / Math.Min(group, 128))
+            : float8 ? 1 + (sizeof(float) / (double)WeightFormat.F8.BlockColumns())
+            : sizeof(float);
         WeightFormat format =
-            stays && WeightFormats.Groups(Bits, Math.Min(group, 128)) is { } groups ? groups : WeightFormat.F32;
+            stays && WeightFormats.Groups(Bits, Math.Min(group, 128)) is { } groups ? groups
+            : float8 ? WeightFormat.F8
+            : WeightFormat.F32;
         return weights > 0 ? new WeightSize(name, weights, (long)(bytes * weights), format)
             : IsPartOfWeight(name) ? new WeightSize(name, 0, 0, format)
             : new WeightSize(name, tensor.Count, tensor.Size, tensor.Format);

@@ -73,9 +73,8 @@ sealed class BlockWeights
         Pack(Packed, 0, outputs, Source, pool);
     }
 
-    /// <summary>Every format of blocks.</summary>
-    public static WeightFormat[] Formats { get; } =
-    [.. Enum.GetValues<WeightFormat>().Where(format => format.BlockColumns() > 1)];
+    /// <summary>Every format of blocks of integers.</summary>
+    public static WeightFormat[] Formats { get; } = [.. PanelBlocks.All.Select(blocks => blocks.Format)];
 
     public int Outputs { get; }
     public int Columns { get; }
