@@ -23,7 +23,7 @@ public sealed partial class ArchitectureTests
         ["Formats", "Text", "Vision", "Tensors"],
         ["Grounding"],
         ["Models"],
-        ["Conversion", "Generation"],
+        ["Adapters", "Conversion", "Generation"],
         ["Engine"],
         ["Chat"],
         ["Documents", "Tiling", "Datasets"],
@@ -105,7 +105,7 @@ public sealed partial class ArchitectureTests
     }
 
     [GeneratedRegex(
-        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Conversion|Generation|Engine|Chat|Documents|Tiling|Datasets|Calibration|Evaluation|Verification)(?:;|\.[A-Z])",
+        @"(?:using VlmSharp\.|^|[^\w.""/])(?<room>Grounding|Formats|Text|Vision|Tensors|Models|Adapters|Conversion|Generation|Engine|Chat|Documents|Tiling|Datasets|Calibration|Evaluation|Verification)(?:;|\.[A-Z])",
         RegexOptions.Multiline
     )]
     private static partial Regex RoomNamed();

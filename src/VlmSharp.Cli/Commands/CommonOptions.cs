@@ -41,6 +41,13 @@ sealed class CommonOptions
             HelpName = "TYPE",
         };
 
+    public Option<string[]> Adapter { get; } =
+        new("--adapter")
+        {
+            Description = "Merge a LoRA adapter into the weights while they are loaded; may be repeated.",
+            HelpName = "DIR",
+        };
+
     public Option<int?> Threads { get; } =
         Number<int>("--threads", "N", "Threads to compute on (default: one for each processor).");
 
@@ -142,6 +149,7 @@ sealed class CommonOptions
         foreach (
             Option option in (Option[])
                 [
+                    Adapter,
                     Exact,
                     Cache,
                     System,
@@ -286,7 +294,8 @@ sealed class CommonOptions
             projector: parsed.GetValue(Projector)?.FullName,
             exact: parsed.GetValue(Exact),
             cache: parsed.GetValue(Cache),
-            packing: Packing(parsed)
+            packing: Packing(parsed),
+            adapters: parsed.GetValue(Adapter)
         );
         progress.Clear();
         return chat;

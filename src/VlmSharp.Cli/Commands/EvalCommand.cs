@@ -62,6 +62,7 @@ sealed class EvalCommand
                     json,
                     common.Projector,
                     common.Quant,
+                    common.Adapter,
                     common.Threads,
                     common.Exact,
                     common.Cache,

@@ -1,3 +1,4 @@
+using VlmSharp.Adapters;
 using VlmSharp.Chat.Replies;
 using VlmSharp.Engine;
 using VlmSharp.Formats;
@@ -70,6 +71,7 @@ public sealed class ChatModel : IDisposable
     /// <param name="projector">The vision part of a pair of GGUF files; where not given, the only <c>mmproj*.gguf</c> beside the first.</param>
     /// <param name="cache">How caches store keys and values; where not given, bf16, or f32 with <paramref name="exact"/>.</param>
     /// <param name="packing">What the language model's weights are packed to on the way; where not given, they stay as the files have them.</param>
+    /// <param name="adapters">Directories of adapters that are merged into the weights on the way, one after the other.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, contradicts another or asks for something unsupported.</exception>
     /// <exception cref="CacheFullException">The weights would take more memory than there is.</exception>
     /// <exception cref="TemplateException">The chat template has a syntax error.</exception>
@@ -81,7 +83,8 @@ public sealed class ChatModel : IDisposable
         bool exact = false,
         string? projector = null,
         KvStorage? cache = null,
-        Recipe? packing = null
+        Recipe? packing = null,
+        IReadOnlyList<string>? adapters = null
     )
     {
         WorkerPool pool = new(threads ?? Environment.ProcessorCount);
@@ -92,6 +95,11 @@ public sealed class ChatModel : IDisposable
             if (packing is not null)
             {
                 checkpoint.PackTo(packing);
+            }
+
+            foreach (string adapter in adapters ?? [])
+            {
+                checkpoint.Change(new AdapterMerge(Adapter.Open(adapter), checkpoint, pool));
             }
 
             return new ChatModel(checkpoint, ops, progress, template);

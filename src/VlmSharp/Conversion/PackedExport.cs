@@ -1,6 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using VlmSharp.Formats;
 using VlmSharp.Kernels;
 using VlmSharp.Models;
@@ -12,12 +10,6 @@ namespace VlmSharp.Conversion;
 /// <remarks>The other files of the directory go with it. Only this program reads the weights, and only in builds with the same layout of panels.</remarks>
 public static class PackedExport
 {
-    static readonly string[] Copied = [".json", ".txt", ".jinja", ".tiktoken", ".md"];
-
-    // What config.json or a file of its own says about the way quantised layers were stored: they are panels now.
-    const string Quantization = "quantization_config";
-    const string QuantizationFile = "quantize_config.json";
-
     /// <summary>Writes the directory, which appears when it is complete.</summary>
     /// <param name="checkpoint">A directory in Hugging Face layout; <see cref="Checkpoint.PackTo"/> says what its matrices are packed to.</param>
     /// <param name="target">A directory that does not exist.</param>
@@ -39,62 +31,28 @@ public static class PackedExport
             throw new CheckpointException(checkpoint.Directory, $"{what}; panels are made of a checkpoint directory");
         }
 
-        if (Path.Exists(target))
-        {
-            throw new IOException($"{target} is there already; remove it or choose another name");
-        }
-
-        string unfinished = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.unfinished";
-        if (Directory.Exists(unfinished))
-        {
-            Directory.Delete(unfinished, recursive: true);
-        }
-
-        Directory.CreateDirectory(unfinished);
-        try
-        {
-            Recorder recorder = new();
-            using (
-                ModelRegistry.Open(checkpoint).Load(new WeightSource(checkpoint, pool, progress, recorder: recorder))
-            )
+        Recorder recorder = new();
+        NewCheckpointDirectory.Write(
+            checkpoint.Directory,
+            target,
+            unfinished =>
             {
-                recorder.Save(Path.Combine(unfinished, "model.safetensors"));
+                using (
+                    ModelRegistry
+                        .Open(checkpoint)
+                        .Load(new WeightSource(checkpoint, pool, progress, recorder: recorder))
+                )
+                {
+                    recorder.Save(Path.Combine(unfinished, "model.safetensors"));
+                }
             }
-
-            CopyFiles(checkpoint.Directory, unfinished);
-            Directory.Move(unfinished, target);
-            return
-            [
-                .. recorder
-                    .Matrices.GroupBy(matrix => matrix.Matrix.Storage)
-                    .Select(group => (group.Key, group.Count(), group.Sum(matrix => matrix.Matrix.Bytes))),
-            ];
-        }
-        catch
-        {
-            Directory.Delete(unfinished, recursive: true);
-            throw;
-        }
-    }
-
-    static void CopyFiles(string source, string target)
-    {
-        foreach (string file in Directory.GetFiles(source))
-        {
-            string name = Path.GetFileName(file);
-            bool index = name.EndsWith(".safetensors.index.json", StringComparison.Ordinal);
-            if (Copied.Contains(Path.GetExtension(name)) && !index && name != QuantizationFile)
-            {
-                File.Copy(file, Path.Combine(target, name));
-            }
-        }
-
-        string config = Path.Combine(target, "config.json");
-        JsonObject json = JsonNode.Parse(File.ReadAllBytes(config))!.AsObject();
-        if (json.Remove(Quantization))
-        {
-            File.WriteAllText(config, json.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
-        }
+        );
+        return
+        [
+            .. recorder
+                .Matrices.GroupBy(matrix => matrix.Matrix.Storage)
+                .Select(group => (group.Key, group.Count(), group.Sum(matrix => matrix.Matrix.Bytes))),
+        ];
     }
 
     sealed class Recorder : IWeightRecorder

@@ -24,6 +24,7 @@ public sealed class Checkpoint : IDisposable
     readonly Dictionary<string, string> ignored = new(StringComparer.Ordinal);
     readonly JsonObjectReader? processorFile;
     readonly JsonObjectReader? videoProcessorFile;
+    readonly List<IWeightChange> changes = [];
     (Recipe Recipe, RecipeModel Model)? packing;
     ProcessorConfig? processor;
     ProcessorConfig? videoProcessor;
@@ -181,7 +182,56 @@ public sealed class Checkpoint : IDisposable
         }
 
         weight.Used = true;
-        return new CheckpointTensor(weight.File, weight.Info);
+        bool inBlocks = (weight.File as GgufWeight)?.Blocks is not null;
+        return Changes(name)
+            ? Changed(new TensorRows(new CheckpointTensor(weight.File, weight.Info)), weight.Info, inBlocks)
+            : new CheckpointTensor(weight.File, weight.Info);
+    }
+
+    /// <summary>Has weights changed whenever they are taken from now on, after the changes there are already.</summary>
+    /// <remarks>They keep their type, to which the changed values are rounded; what is stored quantised becomes bf16.</remarks>
+    /// <exception cref="CheckpointException">The weights are packed in panels, which cannot be changed.</exception>
+    public void Change(IWeightChange change)
+    {
+        if (HasPanels)
+        {
+            throw new CheckpointException(
+                weights,
+                "is packed in panels, which cannot be changed: take the checkpoint it was made of"
+            );
+        }
+
+        changes.Add(change);
+    }
+
+    /// <summary>Whether a tensor is changed when it is taken.</summary>
+    internal bool Changes(string name) => changes.Exists(change => change.Changes(name));
+
+    /// <summary>The changed matrix of a layer that is stored quantised.</summary>
+    internal CheckpointTensor Changed(string name, IRowSource rows) =>
+        Changed(
+            rows,
+            new TensorInfo(name, SafetensorsType.BF16, [rows.Rows, rows.Columns], 0, 0, 0, weights),
+            quantised: true
+        );
+
+    CheckpointTensor Changed(IRowSource source, TensorInfo info, bool quantised)
+    {
+        SafetensorsType type = quantised ? SafetensorsType.BF16 : info.Type;
+        ChangedTensor changed = new(info.File, type, Compute);
+        return new CheckpointTensor(changed, new TensorInfo(info.Name, type, info.Shape, info.Count, 0, 0, info.File));
+
+        float[] Compute()
+        {
+            float[] values = new float[checked(source.Rows * source.Columns)];
+            source.Read(0, source.Rows, values);
+            foreach (IWeightChange change in changes.Where(change => change.Changes(info.Name)))
+            {
+                change.Apply(info.Name, info.Shape, values);
+            }
+
+            return values;
+        }
     }
 
     /// <summary>A tensor of a known type and shape that is part of a quantised layer; it counts as used from then on.</summary>
@@ -283,6 +333,11 @@ public sealed class Checkpoint : IDisposable
     /// <param name="reason">Why, for those who list the ignored ones: <c>tied to the embedding</c>.</param>
     public void Ignore(string name, string reason)
     {
+        if (Changes(name))
+        {
+            throw new CheckpointException(weights, $"tensor '{name}' is changed by an adapter, but not used: {reason}");
+        }
+
         if (tensors.TryGetValue(name, out Weight? weight))
         {
             weight.Used = true;

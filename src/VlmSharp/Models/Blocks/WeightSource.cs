@@ -401,7 +401,9 @@ public sealed class WeightSource(
             checkpoint.Ignore(superfluous, "zeros, where the architecture has no bias");
         }
 
-        return new Part(name, outputs, default, quantised, packed);
+        return checkpoint.Changes(weight)
+            ? new Part(name, outputs, checkpoint.Changed(weight, quantised), null, packed)
+            : new Part(name, outputs, default, quantised, packed);
     }
 
     static int Outputs(ReadOnlySpan<Part> parts)
