@@ -23,6 +23,23 @@ public sealed record AdapterModule(string Name, int Rank, double Scale, float[] 
         return Array.ConvertAll(B, value => scale * value);
     }
 
+    /// <summary>Adds a row of scale * B A to a row of W.</summary>
+    /// <param name="scaledB">scale * B: [outputs, rank].</param>
+    /// <param name="output">Which row.</param>
+    /// <param name="row">[inputs]</param>
+    internal void AddRow(ReadOnlySpan<float> scaledB, int output, Span<float> row)
+    {
+        for (int k = 0; k < Rank; k++)
+        {
+            float b = scaledB[(output * Rank) + k];
+            ReadOnlySpan<float> a = A.AsSpan(k * row.Length, row.Length);
+            for (int i = 0; i < row.Length; i++)
+            {
+                row[i] += b * a[i];
+            }
+        }
+    }
+
     /// <summary>The root of the sum of squares.</summary>
     internal static float Norm(ReadOnlySpan<float> row)
     {

@@ -16,6 +16,10 @@ namespace VlmSharp.Chat;
 /// <summary>Everything of a checkpoint that a conversation needs: model, tokenizer, template, defaults.</summary>
 public sealed class ChatModel : IDisposable
 {
+    readonly IReadOnlyList<Linear> linears;
+    readonly IReadOnlyList<Vector> vectors;
+    readonly Dictionary<string, WeightAdapter> adapters = [];
+
     ChatModel(Checkpoint checkpoint, CpuOps ops, IProgress<double>? progress, string? templateFile)
     {
         Ops = ops;
@@ -25,7 +29,9 @@ public sealed class ChatModel : IDisposable
         Template = ReadTemplate(checkpoint, templateFile);
         UnloadedModel unloaded = ModelRegistry.Open(checkpoint);
         MemoryPlan.For(unloaded.Info, 1, 1, [], ops.CacheStorage).ThrowIfAbove(MemoryPlan.Available);
-        Model = unloaded.Load(new WeightSource(checkpoint, ops.Pool, progress));
+        WeightSource weights = new(checkpoint, ops.Pool, progress);
+        Model = unloaded.Load(weights);
+        (linears, vectors) = (weights.Linears, weights.Vectors);
         if (Tokenizer.VocabularySize > Model.Info.Vocabulary)
         {
             throw new CheckpointException(
@@ -99,7 +105,7 @@ public sealed class ChatModel : IDisposable
 
             foreach (string adapter in adapters ?? [])
             {
-                checkpoint.Change(new AdapterMerge(Adapter.Open(adapter), checkpoint, pool));
+                checkpoint.Change(new AdapterMerge(VlmSharp.Adapters.Adapter.Open(adapter), checkpoint, pool));
             }
 
             return new ChatModel(checkpoint, ops, progress, template);
@@ -172,9 +178,49 @@ public sealed class ChatModel : IDisposable
     /// <summary>The sampling the checkpoint asks for, with its end tokens.</summary>
     public SamplingOptions DefaultSampling => SamplingOptions.From(Defaults);
 
+    /// <summary>The names of the adapters that conversations and requests can choose.</summary>
+    public IReadOnlyCollection<string> Adapters => adapters.Keys;
+
+    /// <summary>Reads an adapter and keeps it beside the weights, which stay as they are and may be quantised.</summary>
+    /// <param name="directory">In PEFT's layout.</param>
+    /// <param name="name">What <see cref="Adapter"/> knows it by.</param>
+    /// <exception cref="CheckpointException">It cannot be read, or belongs to another model.</exception>
+    /// <exception cref="ArgumentException">There is one of this name.</exception>
+    public WeightAdapter LoadAdapter(string directory, string name)
+    {
+        if (adapters.ContainsKey(name))
+        {
+            throw new ArgumentException($"There is an adapter of the name '{name}' already.", nameof(name));
+        }
+
+        WeightAdapter loaded = AdapterLoader.Load(
+            name,
+            VlmSharp.Adapters.Adapter.Open(directory),
+            linears,
+            vectors,
+            Pool
+        );
+        adapters.Add(name, loaded);
+        return loaded;
+    }
+
+    /// <summary>An adapter that was loaded.</summary>
+    /// <exception cref="KeyNotFoundException">There is none of this name.</exception>
+    public WeightAdapter Adapter(string name) =>
+        adapters.TryGetValue(name, out WeightAdapter? adapter)
+            ? adapter
+            : throw new KeyNotFoundException(
+                $"There is no adapter '{name}'; loaded are {(adapters.Count == 0 ? "none" : string.Join(", ", adapters.Keys))}."
+            );
+
     /// <summary>Frees weights and threads.</summary>
     public void Dispose()
     {
+        foreach (WeightAdapter adapter in adapters.Values)
+        {
+            adapter.Dispose();
+        }
+
         Model.Dispose();
         Ops.Dispose();
         Pool.Dispose();

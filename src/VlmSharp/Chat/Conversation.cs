@@ -39,6 +39,21 @@ public sealed class Conversation : IDisposable
     /// <summary>See <see cref="ReplyFormat.StreamArguments"/>.</summary>
     public bool StreamArguments { get; set; }
 
+    /// <summary>The adapter it goes on with, one of <see cref="ChatModel.Adapters"/>; null for none. Another one looks at everything anew.</summary>
+    /// <exception cref="KeyNotFoundException">None of this name was loaded.</exception>
+    public string? Adapter
+    {
+        get => sequence.Adapter?.Name;
+        set
+        {
+            if (value != Adapter)
+            {
+                sequence.Adapter = value is null ? null : chat.Adapter(value);
+                DropFeatures(features.Keys);
+            }
+        }
+    }
+
     /// <summary>Told what is going on, for progress displays.</summary>
     public Action<ConversationStage>? OnStage { get; set; }
 
@@ -183,7 +198,7 @@ public sealed class Conversation : IDisposable
         using PreparedMedia prepared = chat.Model.Info.Processor.Prepare(media.Source, media.Limits, chat.Pool);
         timings.Prepare += watch.Elapsed;
         watch.Restart();
-        MediaFeatures encoded = engine.Encode(prepared);
+        MediaFeatures encoded = engine.Encode(prepared, sequence.Adapter);
         timings.Encode += watch.Elapsed;
         features.Add(media, encoded);
         return encoded;

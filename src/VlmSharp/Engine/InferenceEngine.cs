@@ -18,6 +18,7 @@ public sealed class InferenceEngine : IDisposable
     readonly CpuOps ops;
     readonly KvCache cache;
     readonly Step step = new();
+    readonly RowAdapters adapters = new();
     readonly List<int> plan = [];
     readonly HashSet<Sequence> alive = [];
     Tensor logits;
@@ -67,11 +68,14 @@ public sealed class InferenceEngine : IDisposable
     }
 
     /// <summary>Looks at a medium: vision tower and connector. Long videos pass through in groups of frames.</summary>
-    public MediaFeatures Encode(PreparedMedia media)
+    /// <param name="media">Its patches.</param>
+    /// <param name="adapter">The adapter it is looked at with, that of the sequences that will hold it.</param>
+    public MediaFeatures Encode(PreparedMedia media, WeightAdapter? adapter = null)
     {
         GridThw grid = media.Plan.Grid;
         MediaFeatures features = new(media.Plan.Tokens, Model.Info.FeatureWidth);
         int frames = FramesPerPass(grid);
+        ops.Adapters = adapter is null ? null : new RowAdapters(adapter);
         try
         {
             for (int t = 0; t < grid.T; t += frames)
@@ -87,6 +91,10 @@ public sealed class InferenceEngine : IDisposable
         {
             features.Dispose();
             throw;
+        }
+        finally
+        {
+            ops.Adapters = null;
         }
 
         return features;
@@ -105,6 +113,7 @@ public sealed class InferenceEngine : IDisposable
         try
         {
             step.Clear();
+            adapters.Clear();
             int wanted = 0;
             for (int i = 0; i < sequences.Count; i++)
             {
@@ -125,9 +134,11 @@ public sealed class InferenceEngine : IDisposable
                 }
 
                 sequences[i].LogitRow = complete ? wanted - 1 : -1;
+                adapters.Add(sequences[i].Adapter, plan[i], end - from);
             }
 
             ops.Reset();
+            ops.Adapters = adapters.Any ? adapters : null;
             logits = Model.Forward(ops, step, cache);
         }
         catch
@@ -138,6 +149,10 @@ public sealed class InferenceEngine : IDisposable
             }
 
             throw;
+        }
+        finally
+        {
+            ops.Adapters = null;
         }
 
         for (int i = 0; i < sequences.Count; i++)

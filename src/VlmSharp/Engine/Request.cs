@@ -1,5 +1,6 @@
 using System.Text;
 using VlmSharp.Generation;
+using VlmSharp.Tensors;
 using VlmSharp.Text;
 
 namespace VlmSharp.Engine;
@@ -41,6 +42,13 @@ public sealed class Request
 
     /// <summary>Prompt and answer.</summary>
     public Sequence Sequence { get; }
+
+    /// <summary>The adapter it is answered with, null for none; requests of one step may have different ones. Set before the first step.</summary>
+    public WeightAdapter? Adapter
+    {
+        get => Sequence.Adapter;
+        set => Sequence.Adapter = value;
+    }
 
     /// <summary>Tokens of the answer, the end token included. Valid until the next step.</summary>
     public ReadOnlySpan<int> Answer => sampler.Answer;

@@ -40,6 +40,20 @@ public sealed class Sequence : IDisposable
     /// <summary>The first token whose row's logits are kept, too, for those who score a text; none but the last one's unless it is set.</summary>
     public int LogitsFrom { get; set; } = int.MaxValue;
 
+    /// <summary>The adapter that its tokens are computed with, null for none. With another one nothing of them is computed yet.</summary>
+    public WeightAdapter? Adapter
+    {
+        get;
+        set
+        {
+            if (field != value)
+            {
+                Truncate(0);
+                field = value;
+            }
+        }
+    }
+
     /// <summary>The first token whose row's logits the last step kept, and which row of the logits that is.</summary>
     internal (int Token, int Row) FirstLogit { get; set; }
 

@@ -145,13 +145,12 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
         return residual;
     }
 
-    void Multiply(Tensor x, Linear layer, Tensor y, bool accumulate)
+    void MultiplyBase(Tensor x, Linear layer, ReadOnlySpan<float> biases, Tensor y, bool accumulate)
     {
-        Cancellation.ThrowIfCancellationRequested();
         int first = 0; // output of the part
         foreach (PackedMatrix part in layer.Parts)
         {
-            ReadOnlySpan<float> bias = layer.Bias.IsEmpty ? default : layer.Bias.Slice(first, part.Rows);
+            ReadOnlySpan<float> bias = biases.IsEmpty ? default : biases.Slice(first, part.Rows);
             Tensor outputs = y.Columns(first, part.Rows);
             MatMul.Apply(
                 x.Data,
@@ -173,7 +172,16 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     public override Tensor RmsNorm(Tensor x, Vector weight, float epsilon)
     {
         Tensor y = Allocate(x.Rows, x.Width);
-        Kernels.RmsNorm.Apply(x.Data, x.Stride, weight.Values, y.Data, y.Stride, x.Rows, x.Width, epsilon, Pool);
+        int row = 0;
+        foreach ((WeightAdapter? adapter, int rows) in Runs(x.Rows))
+        {
+            Tensor from = x.Slice(row, rows);
+            Tensor to = y.Slice(row, rows);
+            ReadOnlySpan<float> own = (adapter?.Find(weight) ?? weight).Values;
+            Kernels.RmsNorm.Apply(from.Data, from.Stride, own, to.Data, to.Stride, rows, x.Width, epsilon, Pool);
+            row += rows;
+        }
+
         return y;
     }
 
@@ -181,7 +189,15 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     public override Tensor RmsNormHeads(Tensor x, Vector weight, float epsilon)
     {
         int heads = x.Width / weight.Values.Length;
-        Kernels.RmsNorm.ApplyToHeads(x.Data, x.Stride, weight.Values, x.Data, x.Stride, x.Rows, heads, epsilon, Pool);
+        int row = 0;
+        foreach ((WeightAdapter? adapter, int rows) in Runs(x.Rows))
+        {
+            Tensor own = x.Slice(row, rows);
+            ReadOnlySpan<float> weights = (adapter?.Find(weight) ?? weight).Values;
+            Kernels.RmsNorm.ApplyToHeads(own.Data, x.Stride, weights, own.Data, x.Stride, rows, heads, epsilon, Pool);
+            row += rows;
+        }
+
         return x;
     }
 
@@ -189,18 +205,26 @@ public partial class CpuOps(WorkerPool pool) : Ops, IDisposable
     public override Tensor LayerNorm(Tensor x, Vector weight, Vector bias, float epsilon)
     {
         Tensor y = Allocate(x.Rows, x.Width);
-        Kernels.LayerNorm.Apply(
-            x.Data,
-            x.Stride,
-            weight.Values,
-            bias.Values,
-            y.Data,
-            y.Stride,
-            x.Rows,
-            x.Width,
-            epsilon,
-            Pool
-        );
+        int row = 0;
+        foreach ((WeightAdapter? adapter, int rows) in Runs(x.Rows))
+        {
+            Tensor from = x.Slice(row, rows);
+            Tensor to = y.Slice(row, rows);
+            Kernels.LayerNorm.Apply(
+                from.Data,
+                from.Stride,
+                (adapter?.Find(weight) ?? weight).Values,
+                (adapter?.Find(bias) ?? bias).Values,
+                to.Data,
+                to.Stride,
+                rows,
+                x.Width,
+                epsilon,
+                Pool
+            );
+            row += rows;
+        }
+
         return y;
     }
 

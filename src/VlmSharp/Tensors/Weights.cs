@@ -50,6 +50,9 @@ public sealed class Linear : IDisposable
     /// <summary>W from top to bottom: [some of the outputs, inputs] each.</summary>
     public ReadOnlySpan<PackedMatrix> Parts => parts;
 
+    /// <summary>The linear layers of the checkpoint whose outputs these are, in their order; empty where they are others in part or in another order.</summary>
+    public IReadOnlyList<LinearModule> Modules { get; init; } = [];
+
     /// <summary>b: [outputs], or empty.</summary>
     public ReadOnlySpan<float> Bias => bias;
 
@@ -81,6 +84,12 @@ public sealed class Linear : IDisposable
     /// <summary>Frees the packed weights.</summary>
     public void Dispose() => Array.ForEach(parts, static part => part.Dispose());
 }
+
+/// <summary>A linear layer of the checkpoint as outputs of a <see cref="Linear"/>.</summary>
+/// <param name="Name">Without <c>.weight</c>.</param>
+/// <param name="FirstOutput">Its first output.</param>
+/// <param name="Outputs">How many outputs it has.</param>
+public readonly record struct LinearModule(string Name, int FirstOutput, int Outputs);
 
 /// <summary>A table of f32 weights that rows are looked up in and blended.</summary>
 /// <param name="name">Name of the tensor in the checkpoint.</param>

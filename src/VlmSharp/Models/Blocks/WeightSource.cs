@@ -35,9 +35,17 @@ public sealed class WeightSource(
         : checkpoint.Tensors.Sum(t => t.Count);
     readonly Dictionary<string, int> taken = []; // matrices taken under each name
     readonly RowEncoder encoder = new(pool);
+    readonly List<Linear> linears = [];
+    readonly List<Vector> vectors = [];
     float[] decoded = [];
     long done;
     long released;
+
+    /// <summary>The linear layers that were taken so far.</summary>
+    public IReadOnlyList<Linear> Linears => linears;
+
+    /// <summary>The vectors that were taken so far.</summary>
+    public IReadOnlyList<Vector> Vectors => vectors;
 
     /// <summary>A vector of weights.</summary>
     /// <exception cref="CheckpointException">It is missing or of another shape.</exception>
@@ -45,7 +53,9 @@ public sealed class WeightSource(
     {
         float[] values = new float[width];
         Read(name, values, 0, width);
-        return new Vector(name, values);
+        Vector vector = new(name, values);
+        vectors.Add(vector);
+        return vector;
     }
 
     /// <summary>A linear map made of one or several tensors <c>[outputs, inputs]</c> with the same input, stacked in their order.</summary>
@@ -69,6 +79,7 @@ public sealed class WeightSource(
             ? ReadPanels(name, outputs, inputs)
             : PackParts(name, inputs, bias, parts);
         float[] biases = bias ? new float[outputs] : [];
+        List<LinearModule> modules = [];
         int row = 0;
         foreach ((string part, int count) in parts)
         {
@@ -77,10 +88,13 @@ public sealed class WeightSource(
                 Read($"{part}.bias", biases, row, count);
             }
 
+            modules.Add(new LinearModule(part, row, count));
             row += count;
         }
 
-        return new Linear(name, packed, biases);
+        Linear linear = new(name, packed, biases) { Modules = modules };
+        linears.Add(linear);
+        return linear;
     }
 
     // The matrices of a product, as the panels of the file have them.
