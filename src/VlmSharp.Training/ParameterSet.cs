@@ -10,7 +10,8 @@ namespace VlmSharp.Training;
 /// Filled while a model is loaded. Matrices are packed again after an update; norms, biases and tables are the very arrays that
 /// operations read.
 /// </remarks>
-public sealed class ParameterSet : IWeightListener, IDisposable
+/// <param name="wanted">Which tensors are trained; null for all. What stands beside none of them stays in the model alone, as it is stored.</param>
+public sealed class ParameterSet(Func<string, bool>? wanted = null) : IWeightListener, IDisposable
 {
     sealed record Master(float[] Values, float[] Gradient);
 
@@ -28,6 +29,9 @@ public sealed class ParameterSet : IWeightListener, IDisposable
 
     /// <summary>Those that are trained.</summary>
     public IEnumerable<Parameter> Trained => all.Where(p => p.Trained);
+
+    /// <summary>What is trained beside frozen weights; null for nothing.</summary>
+    internal LoraSet? Lora { get; set; }
 
     /// <summary>The parameter of this name.</summary>
     /// <exception cref="KeyNotFoundException">There is none.</exception>
@@ -56,7 +60,12 @@ public sealed class ParameterSet : IWeightListener, IDisposable
                 matrix.Repack(pool);
             }
         }
+
+        Lora?.Changed();
     }
+
+    /// <inheritdoc/>
+    bool IWeightListener.Wants(string tensor) => wanted?.Invoke(tensor) ?? true;
 
     /// <inheritdoc/>
     void IWeightListener.Placed(in WeightPlace place)
@@ -130,24 +139,62 @@ public sealed class ParameterSet : IWeightListener, IDisposable
         return master;
     }
 
+    /// <summary>Adds a matrix that is in no checkpoint.</summary>
+    internal (Parameter Parameter, TrainedMatrix Matrix) Add(string name, PackedMatrix packed, float[] values)
+    {
+        Master master = new(values, new float[values.Length]);
+        TrainedMatrix matrix = new(packed, 0, packed.Rows, master.Values, master.Gradient, 0, turned: false);
+        Parameter parameter = Add(name, [packed.Rows, packed.Columns], master, 0);
+        matrix.Add(parameter);
+        matrices.Add((packed, 0), matrix);
+        return (parameter, matrix);
+    }
+
+    /// <summary>Adds values that are in no checkpoint.</summary>
+    internal Parameter Add(string name, int[] shape, float[] values) =>
+        Add(name, shape, new Master(values, new float[values.Length]), 0);
+
     static Master NewMaster(int count) => new(new float[count], new float[count]);
 
     Parameter Add(CheckpointTensor tensor, Master master, int offset)
     {
-        Parameter parameter = new(tensor.Name, tensor.Shape, master.Values, master.Gradient, offset);
+        Parameter parameter = Add(tensor.Name, tensor.Shape, master, offset);
+        parameter.Trained = wanted?.Invoke(tensor.Name) ?? true;
+        return parameter;
+    }
+
+    Parameter Add(string name, int[] shape, Master master, int offset)
+    {
+        Parameter parameter = new(name, shape, master.Values, master.Gradient, offset);
         all.Add(parameter);
         byName.Add(parameter.Name, parameter);
         return parameter;
     }
 
     /// <summary>The matrix that a product reads.</summary>
+    /// <param name="matrix">The matrix, or a stack.</param>
+    /// <param name="name">For messages.</param>
+    /// <param name="productRow">First row in a stack.</param>
+    /// <param name="rows">Rows in a stack.</param>
     /// <exception cref="NotSupportedException">It is stored in a way that cannot be trained.</exception>
-    internal TrainedMatrix Find(PackedMatrix matrix, string name, int productRow = 0) =>
-        matrices.TryGetValue((matrix, productRow), out TrainedMatrix? found)
-            ? found
-            : throw new NotSupportedException(
+    internal TrainedMatrix Find(PackedMatrix matrix, string name, int productRow = 0, int? rows = null)
+    {
+        if (matrices.TryGetValue((matrix, productRow), out TrainedMatrix? found))
+        {
+            return found;
+        }
+
+        if (wanted is null)
+        {
+            throw new NotSupportedException(
                 $"{name}: layers that are stored quantised or in another order cannot be trained."
             );
+        }
+
+        TrainedMatrix frozen = TrainedMatrix.Frozen(matrix, productRow, rows ?? matrix.Rows);
+        matrices.Add((matrix, productRow), frozen);
+        return frozen;
+    }
 
     /// <summary>The gradient of an array that operations read; empty where nothing of it is trained.</summary>
     internal Span<float> Gradient(float[] values) =>
@@ -162,6 +209,8 @@ public sealed class ParameterSet : IWeightListener, IDisposable
         {
             matrix.Dispose();
         }
+
+        Lora?.Dispose();
     }
 
     sealed class ReferenceComparer : IEqualityComparer<float[]>

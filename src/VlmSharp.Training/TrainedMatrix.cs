@@ -8,7 +8,7 @@ namespace VlmSharp.Training;
 /// <param name="matrix">What the forward pass reads, or a stack of which it reads some rows.</param>
 /// <param name="firstRow">First row in the stack.</param>
 /// <param name="rows">Outputs.</param>
-/// <param name="values">Holds the master values.</param>
+/// <param name="values">Holds the master values; null where the matrix is frozen and holds them itself.</param>
 /// <param name="gradient">Holds the gradient, likewise.</param>
 /// <param name="offset">Where both begin.</param>
 /// <param name="turned">Whether they are [columns, rows] there.</param>
@@ -16,7 +16,7 @@ sealed class TrainedMatrix(
     PackedMatrix matrix,
     int firstRow,
     int rows,
-    float[] values,
+    float[]? values,
     float[] gradient,
     int offset,
     bool turned
@@ -35,7 +35,13 @@ sealed class TrainedMatrix(
         public bool IsStale { get; set; } = true;
     }
 
+    /// <summary>A matrix that stays as it is, however it is stored.</summary>
+    public static TrainedMatrix Frozen(PackedMatrix matrix, int firstRow, int rows) =>
+        new(matrix, firstRow, rows, null, [], 0, turned: false);
+
     public int Columns => matrix.Columns;
+
+    public int Rows => rows;
 
     public bool Trained => parameters.Exists(p => p.Trained);
 
@@ -47,14 +53,17 @@ sealed class TrainedMatrix(
             ? throw new InvalidOperationException($"{parameters[0]} holds a transpose and no rows.")
             : gradient.AsSpan(offset, rows * Columns);
 
-    /// <summary>W rounded to bf16, packed: [rows, columns]. Made when it is first asked for after a change.</summary>
-    public PackedMatrix Rounded(WorkerPool pool) => Get(rounded, rows, Columns, turned, ElementType.BF16, pool);
+    /// <summary>W rounded to bf16, packed: [rows, columns]; as it is stored where that is less. Made when it is first asked for after a change.</summary>
+    public PackedMatrix Rounded(WorkerPool pool) =>
+        values is null && matrix.Storage != WeightFormat.F32
+            ? matrix
+            : Get(rounded, rows, Columns, turned, ElementType.BF16, pool);
 
     /// <summary>W^T, packed: [columns, rows]. Made when it is first asked for after a change.</summary>
     /// <param name="pool">Threads to pack with.</param>
-    /// <param name="round">Whether it is rounded to bf16.</param>
+    /// <param name="round">Whether it is rounded to bf16; what is frozen in bf16 or less is never more.</param>
     public PackedMatrix Transpose(WorkerPool pool, bool round = false) =>
-        round
+        round || (values is null && matrix.Storage is not (WeightFormat.F32 or WeightFormat.F16))
             ? Get(turnedRounded, Columns, rows, !turned, ElementType.BF16, pool)
             : Get(transpose, Columns, rows, !turned, ElementType.F32, pool);
 
@@ -66,15 +75,16 @@ sealed class TrainedMatrix(
             return packed;
         }
 
+        ReadOnlySpan<float> current = values is null ? Unpack() : values.AsSpan(offset, rows * Columns);
         if (type == ElementType.F32)
         {
-            Pack(packed, 0, turn, Bytes, type, pool);
+            Pack(packed, 0, turn, MemoryMarshal.AsBytes(current), type, pool);
         }
         else
         {
             ushort[] halves = ArrayPool<ushort>.Shared.Rent(rows * Columns);
             Span<ushort> used = halves.AsSpan(0, rows * Columns);
-            Narrow.ToBF16(values.AsSpan(offset, used.Length), used, pool);
+            Narrow.ToBF16(current, used, pool);
             Pack(packed, 0, turn, MemoryMarshal.AsBytes(used), type, pool);
             ArrayPool<ushort>.Shared.Return(halves);
         }
@@ -103,10 +113,22 @@ sealed class TrainedMatrix(
         }
     }
 
+    float[] Unpack()
+    {
+        float[] unpacked = GC.AllocateUninitializedArray<float>(rows * Columns);
+        for (int row = 0; row < rows; row++)
+        {
+            matrix.UnpackRow(firstRow + row, unpacked.AsSpan(row * Columns, Columns));
+        }
+
+        return unpacked;
+    }
+
     /// <summary>Hands the master values to the forward pass.</summary>
     public void Repack(WorkerPool pool)
     {
-        Pack(matrix, firstRow, turned, Bytes, ElementType.F32, pool, rows);
+        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(values.AsSpan(offset, rows * Columns));
+        Pack(matrix, firstRow, turned, bytes, ElementType.F32, pool, rows);
         transpose.IsStale = rounded.IsStale = turnedRounded.IsStale = true;
     }
 
@@ -133,8 +155,6 @@ sealed class TrainedMatrix(
             mayRound: round
         );
     }
-
-    ReadOnlySpan<byte> Bytes => MemoryMarshal.AsBytes(values.AsSpan(offset, rows * Columns));
 
     public void Dispose()
     {

@@ -66,6 +66,13 @@ public sealed class Trainer : IDisposable
         set => tape.MayRound = value;
     }
 
+    /// <summary>Decides what dropout of an adapter leaves out of the next batch; <see cref="Evaluate"/> leaves out nothing.</summary>
+    public ulong DropoutSeed
+    {
+        get => tape.DropoutSeed;
+        set => tape.DropoutSeed = value;
+    }
+
     /// <summary>Factor of the loss that keeps experts evenly used (<see cref="RouterBalance"/>); 0 for none.</summary>
     public double BalanceFactor { get; set; }
 
@@ -90,7 +97,9 @@ public sealed class Trainer : IDisposable
             return default;
         }
 
+        tape.Dropout = model.Lora?.Config.Dropout ?? 0;
         (Tensor logits, int[] labels) = Forward(batch, learntOnly: true);
+        tape.Dropout = 0;
         double[] rows = new double[sampleLosses.IsEmpty ? 0 : labels.Length];
         double loss = tape.CrossEntropy(logits, labels, scale, rowLosses: rows);
         int row = 0;

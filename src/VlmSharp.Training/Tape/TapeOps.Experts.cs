@@ -43,10 +43,15 @@ public sealed partial class TapeOps
     }
 
     TrainedMatrix GateUp(Experts experts, int expert) =>
-        parameters.Find(experts.GateUpStack, experts.Name, expert * Experts.Stacked(2 * experts.Width));
+        parameters.Find(
+            experts.GateUpStack,
+            experts.Name,
+            expert * Experts.Stacked(2 * experts.Width),
+            2 * experts.Width
+        );
 
     TrainedMatrix Down(Experts experts, int expert) =>
-        parameters.Find(experts.DownStack, experts.Name, expert * Experts.Stacked(experts.Hidden));
+        parameters.Find(experts.DownStack, experts.Name, expert * Experts.Stacked(experts.Hidden), experts.Hidden);
 
     void MixBackward(View x, View router, Experts experts, Tensor dy)
     {

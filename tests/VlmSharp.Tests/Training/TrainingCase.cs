@@ -25,14 +25,14 @@ sealed class TrainingCase : IDisposable
     readonly JsonDocument losses;
     readonly SafetensorsFile inputs;
 
-    public TrainingCase(string name, WorkerPool pool)
+    public TrainingCase(string name, WorkerPool pool, TrainableModel? model = null)
     {
         directory = Goldens.Shared($"golden/{name}");
         json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(directory, "case.json")));
         losses = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(directory, "expected", "losses.json")));
         inputs = Expected("inputs.safetensors");
         using Checkpoint checkpoint = Checkpoint.Open(Path.Combine(directory, "checkpoint"));
-        Model = TrainableModel.Load(checkpoint, pool);
+        Model = model ?? TrainableModel.Load(checkpoint, pool);
         Pool = pool;
         Trainer = new Trainer(Model, pool);
         if (json.RootElement.TryGetProperty("moe", out JsonElement moe))
@@ -94,10 +94,10 @@ sealed class TrainingCase : IDisposable
         }
     }
 
-    public Optimizer Optimizer()
-    {
-        JsonElement h = json.RootElement.GetProperty("hyper_parameters");
-        return new Optimizer(
+    public Optimizer Optimizer() => Optimizer(HyperParameters);
+
+    public Optimizer Optimizer(JsonElement h) =>
+        new(
             Model.Parameters,
             new OptimizerSettings
             {
@@ -109,18 +109,19 @@ sealed class TrainingCase : IDisposable
             },
             Pool
         );
-    }
 
     /// <summary>The learning rate of a parameter in an update.</summary>
-    public double Rate(Parameter parameter, int update)
-    {
-        JsonElement h = json.RootElement.GetProperty("hyper_parameters");
-        Func<int, double> schedule = Schedule.Cosine(
-            h.GetProperty("warmup_steps").GetInt32(),
-            h.GetProperty("total_steps").GetInt32()
-        );
-        return h.GetProperty("peak_lr").GetProperty(Group(parameter.Name)).GetDouble() * schedule(update);
-    }
+    public double Rate(Parameter parameter, int update) =>
+        HyperParameters.GetProperty("peak_lr").GetProperty(Group(parameter.Name)).GetDouble() * Factor(update);
+
+    /// <summary>The factor of all rates in an update.</summary>
+    public double Factor(int update) =>
+        Schedule.Cosine(
+            HyperParameters.GetProperty("warmup_steps").GetInt32(),
+            HyperParameters.GetProperty("total_steps").GetInt32()
+        )(update);
+
+    JsonElement HyperParameters => json.RootElement.GetProperty("hyper_parameters");
 
     /// <summary>The gradients of one update.</summary>
     public (double Loss, int Labels) Accumulate(JsonElement step)

@@ -7,6 +7,9 @@ namespace VlmSharp.Models.Blocks;
 /// <remarks>Tensors borrow the checkpoint's mapping: their values are copied now or never. Layers stored quantised are not reported.</remarks>
 public interface IWeightListener
 {
+    /// <summary>Whether it is to be told of a tensor, which is then stored as f32 with those of the same product.</summary>
+    bool Wants(string tensor) => true;
+
     /// <summary>A tensor, or one item of it, became rows of a matrix.</summary>
     void Placed(in WeightPlace place);
 

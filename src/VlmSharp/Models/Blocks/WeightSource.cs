@@ -11,7 +11,7 @@ namespace VlmSharp.Models.Blocks;
 /// <param name="checkpoint">The weights.</param>
 /// <param name="pool">Threads to pack with.</param>
 /// <param name="progress">Told the share of bytes done, 0 to 1.</param>
-/// <param name="listener">Told where values go. With it matrices are stored as f32: it is going to change them.</param>
+/// <param name="listener">Told where the values go that it wants. Matrices with any are stored as f32: it is going to change them.</param>
 /// <param name="recorder">Told what the model takes, to write it as it is.</param>
 public sealed class WeightSource(
     Checkpoint checkpoint,
@@ -148,6 +148,11 @@ public sealed class WeightSource(
             found[i] = Find(parts[i].Name, parts[i].Outputs, inputs, bias);
         }
 
+        if (Array.Exists(found, part => part.Told))
+        {
+            found = Array.ConvertAll(found, part => part with { Told = true });
+        }
+
         List<PackedMatrix> packed = [];
         for (int first = 0, end; first < found.Length; first = end)
         {
@@ -189,7 +194,14 @@ public sealed class WeightSource(
             return ReadPanel(name, shape[0], columns);
         }
 
-        Part part = new(name, shape[0], checkpoint.Get(name, shape), null, checkpoint.PackedType(name, shape));
+        Part part = new(
+            name,
+            shape[0],
+            checkpoint.Get(name, shape),
+            null,
+            checkpoint.PackedType(name, shape),
+            Listener(name) is not null
+        );
         PackedMatrix packed = new(shape[0], columns, Format(part));
         Pack(packed, (0, shape[0]), 0, part);
         return Recorded(name, packed);
@@ -264,7 +276,7 @@ public sealed class WeightSource(
         CheckpointTensor tensor = checkpoint.Get(name, rows, width);
         float[] values = tensor.ToArray();
         Count(tensor.Count);
-        listener?.Placed(values, 0, tensor);
+        Listener(name)?.Placed(values, 0, tensor);
         recorder?.Read(tensor, values);
         return values;
     }
@@ -337,7 +349,14 @@ public sealed class WeightSource(
         }
 
         CheckpointTensor tensor = checkpoint.Get(name, count, inputs, outputs);
-        Part part = new(name, outputs, tensor, null, checkpoint.PackedType(name, count, inputs, outputs));
+        Part part = new(
+            name,
+            outputs,
+            tensor,
+            null,
+            checkpoint.PackedType(name, count, inputs, outputs),
+            Listener(name) is not null
+        );
         PackedMatrix packed = new(checked(count * step), inputs, Format(part));
         for (int i = 0; i < count; i++)
         {
@@ -348,7 +367,7 @@ public sealed class WeightSource(
             }
 
             packed.PackTransposed(i * step, outputs, tensor.Rows(i, 1).Bytes, tensor.Type, pool);
-            listener?.Placed(new WeightPlace(packed, i * step, outputs, i * step, outputs, tensor, i));
+            Listener(name)?.Placed(new WeightPlace(packed, i * step, outputs, i * step, outputs, tensor, i));
             Count(tensor.Count / count);
         }
 
@@ -396,7 +415,8 @@ public sealed class WeightSource(
         IRowSource? quantised = QuantizedLayer.Open(checkpoint, name, outputs, inputs);
         if (quantised is null)
         {
-            return new Part(name, outputs, checkpoint.Get(weight, outputs, inputs), null, packed);
+            CheckpointTensor stored = checkpoint.Get(weight, outputs, inputs);
+            return new Part(name, outputs, stored, null, packed, Listener(weight) is not null);
         }
 
         // Some tools write one for every layer.
@@ -416,8 +436,8 @@ public sealed class WeightSource(
         }
 
         return checkpoint.Changes(weight)
-            ? new Part(name, outputs, checkpoint.Changed(weight, quantised), null, packed)
-            : new Part(name, outputs, default, quantised, packed);
+            ? new Part(name, outputs, checkpoint.Changed(weight, quantised), null, packed, false)
+            : new Part(name, outputs, default, quantised, packed, false);
     }
 
     static int Outputs(ReadOnlySpan<Part> parts)
@@ -432,8 +452,8 @@ public sealed class WeightSource(
     }
 
     // What the user asked for, else the format that keeps its values: blocks as they are, as far as the kernels read them.
-    WeightFormat Format(Part part) =>
-        listener is not null ? WeightFormat.F32 : part.Packed?.Format() ?? part.Decoded?.Format ?? part.Stored.Format;
+    static WeightFormat Format(Part part) =>
+        part.Told ? WeightFormat.F32 : part.Packed?.Format() ?? part.Decoded?.Format ?? part.Stored.Format;
 
     // Into the format of the part, or into f32. product: first row and rows of the map it becomes a part of
     void Pack(PackedMatrix packed, (int First, int Rows) product, int firstRow, Part part)
@@ -453,11 +473,11 @@ public sealed class WeightSource(
         }
         else
         {
-            Pack(packed, product, firstRow, part.Stored);
+            Pack(packed, product, firstRow, part.Stored, part.Told);
         }
     }
 
-    void Pack(PackedMatrix packed, (int First, int Rows) product, int firstRow, CheckpointTensor tensor)
+    void Pack(PackedMatrix packed, (int First, int Rows) product, int firstRow, CheckpointTensor tensor, bool told)
     {
         int rows = tensor.Shape[0];
         int rowsAtOnce = (int)Math.Max(32, PieceBytes / (Math.Max(packed.Columns, 1) * sizeof(float)) / 32 * 32);
@@ -476,7 +496,10 @@ public sealed class WeightSource(
             Count(piece.Count);
         }
 
-        listener?.Placed(new WeightPlace(packed, product.First, product.Rows, firstRow, rows, tensor));
+        if (told)
+        {
+            listener!.Placed(new WeightPlace(packed, product.First, product.Rows, firstRow, rows, tensor));
+        }
     }
 
     void Pack(PackedMatrix packed, int firstRow, string name, IRowSource source, GgmlType type)
@@ -529,14 +552,17 @@ public sealed class WeightSource(
         int Outputs,
         CheckpointTensor Stored,
         IRowSource? Decoded,
-        GgmlType? Packed
+        GgmlType? Packed,
+        bool Told // whether the listener is
     );
+
+    IWeightListener? Listener(string tensor) => listener?.Wants(tensor) == true ? listener : null;
 
     void Read(string name, float[] values, int first, int count)
     {
         CheckpointTensor tensor = checkpoint.Get(name, count);
         tensor.CopyTo(values.AsSpan(first, count));
-        listener?.Placed(values, first, tensor);
+        Listener(name)?.Placed(values, first, tensor);
         recorder?.Read(tensor, values.AsSpan(first, count));
         Count(tensor.Count);
     }
