@@ -22,6 +22,7 @@ RootCommand root = new(
     SynthCommand.Create(),
     DataCommand.Create(),
     TrainCommand.Create(),
+    LoraCommand.Create(),
     MergeCommand.Create(),
 };
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Spectre.Console;
 using VlmSharp.Adapters;
 using VlmSharp.Conversion;
 using VlmSharp.Formats;

@@ -66,18 +66,29 @@ sealed class TrainCommand
             parsed.GetRequiredValue(recipe).FullName,
             [.. (parsed.GetValue(set) ?? []).Select(Change)]
         );
-        int threads = common.ThreadCount(parsed) ?? found.Threads ?? Environment.ProcessorCount;
-        using WorkerPool pool = new(threads);
+        return Train(found, common.ThreadCount(parsed), parsed.GetValue(resume), most);
+    }
+
+    /// <summary>Trains until a recipe is done, or somebody ends it.</summary>
+    /// <param name="recipe">What to do.</param>
+    /// <param name="threads">As the user wants; null for what the recipe says.</param>
+    /// <param name="resume">Whether a run goes on.</param>
+    /// <param name="most">Updates to do now.</param>
+    /// <returns>The exit code.</returns>
+    public static int Train(TrainingRecipe recipe, int? threads, bool resume, int? most)
+    {
+        using WorkerPool pool = new(threads ?? recipe.Threads ?? Environment.ProcessorCount);
         using CancellationTokenSource cancellation = new();
         using Interruption interruption = new(cancellation);
         using Host host = new();
-        TrainingRun run = new(found, host);
-        bool done = run.Run(pool, parsed.GetValue(resume), most, cancellation.Token);
+        TrainingRun run = new(recipe, host);
+        bool done = run.Run(pool, resume, most, cancellation.Token);
         host.End();
+        string what = recipe.Lora is null ? "model" : "adapter";
         Terminal.Out.WriteLine(
             done
-                ? $"{found.Output} holds the trained model; {run.Report} shows how it went"
-                : $"{found.Output} holds the model as it is after {host.Updates} updates; --resume goes on"
+                ? $"{recipe.Output} holds the trained {what}; {run.Report} shows how it went"
+                : $"{recipe.Output} holds the {what} as it is after {host.Updates} updates; --resume goes on"
         );
         return cancellation.IsCancellationRequested ? 130 : 0;
     }

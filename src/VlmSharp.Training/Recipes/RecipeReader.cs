@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using VlmSharp.Adapters;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 
@@ -15,13 +16,21 @@ namespace VlmSharp.Training.Recipes;
 /// functions of <see cref="Training.Schedule"/>. <c>rates</c>: <c>{"vision", "merger", "language"}</c>. <c>freeze</c>: a list of
 /// <c>vision</c>, <c>merger</c>, <c>language</c>, or layers, <c>language.0-11</c>. <c>optimizer</c>: <c>{"beta1", "beta2",
 /// "epsilon", "decay", "clip"}</c>. <c>recompute</c>: <c>{"vision", "text"}</c>. <c>balance</c>, <c>precision</c> (bf16, f32),
-/// <c>weights</c> (bf16, f32), <c>seed</c>, <c>threads</c>, <c>checkpointEvery</c>, <c>readAhead</c>, <c>broken</c> (skip, stop).
+/// <c>weights</c> (bf16, f32), <c>lora</c>: <c>{"targets", "rank", "alpha", "dropout", "rslora", "dora", "vision"}</c> in place of
+/// <c>freeze</c>; <c>seed</c>, <c>threads</c>, <c>checkpointEvery</c>, <c>readAhead</c>, <c>broken</c> (skip, stop).
 /// </remarks>
 public static class RecipeReader
 {
     const int MaxSources = 256;
     const int MaxLevels = 64;
     const int MaxSteps = 1_000_000_000;
+
+    // Queries and values of the decoder, and what brings pictures to it, under the names of all architectures.
+    const string DefaultTargets =
+        @".*\.self_attn\.[qv]_proj|transformer\.h\.\d+\.attn\.c_attn|.*\.(merger|deepstack_merger_list\.\d+)\.(mlp\.[02]|linear_fc[12])";
+    const string VisionTargets = @"|.*visual\.(blocks\.\d+\.attn\.qkv|transformer\.resblocks\.\d+\.attn\.out_proj)";
+    const string Tower = @".*visual\.(blocks|transformer)\..*";
+    const double LoraRate = 2e-4;
 
     /// <summary>Reads a recipe.</summary>
     /// <param name="path">The file.</param>
@@ -120,6 +129,7 @@ public static class RecipeReader
             "schedule",
             "rates",
             "freeze",
+            "lora",
             "optimizer",
             "recompute",
             "balance",
@@ -183,6 +193,7 @@ public static class RecipeReader
             Epochs = length == "epochs" ? json.Number("epochs", 1e-6, 1e6) : null,
             Schedule = schedule,
             Rates = Rates(json),
+            Lora = Lora(json),
             Freeze = [.. json.Has("freeze") ? json.Texts("freeze", MaxSources).Select(text => Frozen(json, text)) : []],
             Optimizer = Optimizer(json),
             RecomputeVision = recompute.Bool("vision", false),
@@ -324,8 +335,63 @@ public static class RecipeReader
             );
     }
 
+    static AdapterConfig? Lora(JsonObjectReader json)
+    {
+        if (json.OptionalObject("lora") is not { } lora)
+        {
+            return null;
+        }
+
+        foreach (string beside in ((string[])["freeze", "weights"]).Where(json.Has))
+        {
+            throw json.Error(beside, "stands beside 'lora', with which the model's weights stay as they are");
+        }
+
+        lora.AllowOnly("targets", "rank", "alpha", "dropout", "rslora", "dora", "vision");
+        bool vision = lora.Bool("vision", false);
+        int rank = lora.Int("rank", 1, 4096, 16);
+        bool named = lora.Has("targets");
+        bool pattern = named && lora.Raw("targets").ValueKind == JsonValueKind.String;
+        string[] targets = named && !pattern ? lora.Texts("targets", 1024) : [];
+        if (named && !pattern && targets.Length == 0)
+        {
+            throw lora.Error("targets", "is empty, expected names of linear layers");
+        }
+
+        AdapterConfig config = new()
+        {
+            Rank = rank,
+            Alpha = lora.Number("alpha", 1e-6, 1e6, 2 * rank),
+            Dropout = lora.Number("dropout", 0, 0.99, 0),
+            RankStabilised = lora.Bool("rslora", false),
+            Magnitudes = lora.Bool("dora", false),
+            Targets = targets,
+            TargetPattern =
+                pattern ? lora.Text("targets")
+                : named ? null
+                : DefaultTargets + (vision ? VisionTargets : ""),
+            ExcludedPattern = named && !vision ? Tower : null,
+            BaseModel = NotEmpty(json, "model"),
+        };
+        try
+        {
+            config.Check();
+        }
+        catch (ArgumentException e)
+        {
+            throw lora.Error("targets", $"is no regular expression: {e.Message}");
+        }
+
+        return config;
+    }
+
     static Dictionary<ModelPart, double> Rates(JsonObjectReader json)
     {
+        if (json.Has("lora") && !json.Has("rates"))
+        {
+            return Enum.GetValues<ModelPart>().ToDictionary(part => part, _ => LoraRate);
+        }
+
         JsonObjectReader rates = json.Object("rates");
         rates.AllowOnly("vision", "merger", "language");
         return Enum.GetValues<ModelPart>()
@@ -343,7 +409,7 @@ public static class RecipeReader
             Beta1 = section.Number("beta1", 0, 0.999999, defaults.Beta1),
             Beta2 = section.Number("beta2", 0, 0.999999, defaults.Beta2),
             Epsilon = section.Number("epsilon", 1e-30, 1, defaults.Epsilon),
-            Decay = section.Number("decay", 0, 10, defaults.Decay),
+            Decay = section.Number("decay", 0, 10, json.Has("lora") ? 0 : defaults.Decay),
             MaxNorm = section.Number("clip", 1e-9, 1e9, defaults.MaxNorm),
         };
     }

@@ -198,6 +198,7 @@ public sealed class TrainingLoop : IDisposable
         foreach (List<(int Source, Sample Sample)> batch in batches)
         {
             double[] losses = new double[batch.Count];
+            trainer.DropoutSeed = recipe.Seed ^ ((ulong)Updates << 32) ^ (ulong)batches.IndexOf(batch);
             BatchLoss found = trainer.Accumulate(
                 [.. batch.Select(t => t.Sample)],
                 1.0 / labels,

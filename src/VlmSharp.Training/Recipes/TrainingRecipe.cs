@@ -1,3 +1,4 @@
+using VlmSharp.Adapters;
 using VlmSharp.Formats;
 using VlmSharp.Models;
 
@@ -96,6 +97,9 @@ public sealed record TrainingRecipe
     /// <summary>What is not trained.</summary>
     public required IReadOnlyList<FrozenPart> Freeze { get; init; }
 
+    /// <summary>The adapter that is trained in place of the model's weights; null for these.</summary>
+    public AdapterConfig? Lora { get; init; }
+
     /// <summary>Betas, decay, clipping.</summary>
     public required OptimizerSettings Optimizer { get; init; }
 
@@ -148,7 +152,7 @@ public sealed record TrainingRecipe
             }
         }
 
-        foreach (Parameter parameter in parameters.All)
+        foreach (Parameter parameter in Lora is null ? parameters.All : [])
         {
             parameter.Trained = !Freeze.Any(f => f.Holds(parameter.Name));
         }

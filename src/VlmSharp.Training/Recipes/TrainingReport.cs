@@ -42,7 +42,10 @@ public static class TrainingReport
 
                 """
             );
-        page.Append(CultureInfo.InvariantCulture, $"<h1>{Text(recipe.Output)}</h1>\n<p>From {Text(recipe.Model)}: ");
+        page.Append(
+            CultureInfo.InvariantCulture,
+            $"<h1>{Text(recipe.Output)}</h1>\n<p>{(recipe.Lora is null ? "From" : "An adapter for")} {Text(recipe.Model)}: "
+        );
         page.Append(
             CultureInfo.InvariantCulture,
             $"{loop.Updates} updates ({loop.Done:P0} of the run), {loop.Progress.Tokens:n0} tokens, {seconds:f0} seconds of training.</p>\n"

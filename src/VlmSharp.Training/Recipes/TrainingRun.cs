@@ -26,8 +26,8 @@ public interface ITrainingHost
 
 /// <summary>A run in its output directory: checkpoints, log, report and the trained model.</summary>
 /// <remarks>
-/// The directory holds <c>checkpoints/</c>, <c>log.jsonl</c>, <c>report.html</c>, and the model in Hugging Face layout as it was at the
-/// last checkpoint.
+/// The directory holds <c>checkpoints/</c>, <c>log.jsonl</c>, <c>report.html</c>, and the model in Hugging Face layout, or the adapter in
+/// PEFT's, as it was at the last checkpoint.
 /// </remarks>
 /// <param name="recipe">What to do.</param>
 /// <param name="host">The program around it.</param>
@@ -74,7 +74,9 @@ public sealed class TrainingRun(TrainingRecipe recipe, ITrainingHost host)
         }
 
         using Checkpoint checkpoint = Checkpoint.Open(recipe.Model);
-        using TrainableModel model = TrainableModel.Load(checkpoint, pool, new Progress(host));
+        using TrainableModel model = recipe.Lora is { } lora
+            ? TrainableModel.LoadAdapter(checkpoint, lora, pool, seed: recipe.Seed, progress: new Progress(host))
+            : TrainableModel.Load(checkpoint, pool, new Progress(host));
         using ExampleEncoder encoder = new(checkpoint, model.Model)
         {
             Pixels = recipe.Pixels,
@@ -134,7 +136,15 @@ public sealed class TrainingRun(TrainingRecipe recipe, ITrainingHost host)
     void Save(TrainingLoop loop, TrainableModel model, WorkerPool pool)
     {
         store.Save(loop.Updates, loop.Save);
-        ModelExport.Write(recipe.Output, recipe.Model, model.Parameters, recipe.Weights, pool);
+        if (model.Lora is { } lora)
+        {
+            lora.ToAdapter(recipe.Output).Save(recipe.Output);
+        }
+        else
+        {
+            ModelExport.Write(recipe.Output, recipe.Model, model.Parameters, recipe.Weights, pool);
+        }
+
         TrainingReport.Write(Report, recipe, loop, log);
     }
 

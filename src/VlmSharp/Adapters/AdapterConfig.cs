@@ -197,8 +197,9 @@ public sealed record AdapterConfig
         Func<JsonObjectReader, string, T> read
     ) => json.OptionalObject(name) is { } patterns ? patterns.Names.Select(key => (key, read(patterns, key))) : [];
 
-    // Regular expressions that cannot be read throw here and not while modules are looked for.
-    void Check()
+    /// <summary>Reads all regular expressions, so that they do not throw while modules are looked for.</summary>
+    /// <exception cref="ArgumentException">One cannot be read.</exception>
+    public void Check()
     {
         Expression[] all =
         [

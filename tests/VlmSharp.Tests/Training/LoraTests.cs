@@ -3,7 +3,9 @@ using VlmSharp.Formats;
 using VlmSharp.Formats.Gguf;
 using VlmSharp.Kernels;
 using VlmSharp.Testing;
+using VlmSharp.Tests.Training.Recipes;
 using VlmSharp.Training;
+using VlmSharp.Training.Recipes;
 using VlmSharp.Vision;
 using Xunit;
 
@@ -61,7 +63,7 @@ public sealed class LoraTests : IDisposable
     }
 
     // B and magnitudes other than those training begins with, where half of the gradients is zero.
-    static void Shake(TrainableModel model)
+    void Shake(TrainableModel model)
     {
         Random random = new(3);
         foreach (Parameter parameter in model.Parameters.Trained)
@@ -71,6 +73,8 @@ public sealed class LoraTests : IDisposable
                 value += (float)(0.1 * ((2 * random.NextDouble()) - 1));
             }
         }
+
+        model.Parameters.Repack(pool);
     }
 
     [Theory]
@@ -104,10 +108,11 @@ public sealed class LoraTests : IDisposable
         Sample[] samples = Samples(model);
         using Trainer trainer = new(model, pool) { DropoutSeed = 7 };
         Parameter[] trained = [.. model.Parameters.Trained];
+        float[][] direction = [];
         double middle = Loss(0);
-        float[][] direction = [.. trained.Select(p => p.Gradient.ToArray())];
+        direction = [.. trained.Select(p => p.Gradient.ToArray())];
         double square = direction.Sum(d => d.Sum(v => (double)v * v));
-        double step = 0.02 * middle / square;
+        double step = 0.003 * middle / square;
         double slope = (Loss(step) - Loss(-step)) / (2 * step);
         Assert.InRange(slope / square, 1 - tolerance, 1 + tolerance);
 
@@ -139,7 +144,6 @@ public sealed class LoraTests : IDisposable
     {
         using TrainableModel model = Load("qwen2-vl", Config with { Magnitudes = true, Dropout = 0.5 });
         Shake(model);
-        model.Parameters.Repack(pool);
         Sample[] samples = Samples(model);
         using Trainer trainer = new(model, pool) { DropoutSeed = 7 };
         float[] first = Gradients();
@@ -192,4 +196,35 @@ public sealed class LoraTests : IDisposable
                 )
                 .Message
         );
+
+    [Theory]
+    [InlineData("qwen2-vl", "{}", 8)]
+    [InlineData("qwen2-vl", """{"vision": true}""", 11)]
+    [InlineData("qwen2.5-vl", "{}", 6)]
+    [InlineData("qwen3-vl-moe", "{}", -1)]
+    [InlineData("qwen2-vl", """{"targets": ["q_proj", "qkv"]}""", 3)]
+    [InlineData("qwen2-vl", """{"targets": ["q_proj", "qkv"], "vision": true}""", 6)]
+    [InlineData("qwen2-vl", """{"targets": ".*layers\\.0\\..*(up|down)_proj"}""", 2)]
+    public void A_recipe_chooses_layers(string name, string section, int count)
+    {
+        TrainingRecipe recipe = TestRecipe.Of(
+            $$"""{ "model": "m", "output": "o", "data": [{ "source": "s" }], "examplesPerUpdate": 1, "steps": 1, "lora": {{section}} }"""
+        );
+        using TrainableModel model = Load(name, recipe.Lora!);
+        recipe.Apply(model.Parameters);
+        string[] modules = [.. model.Lora!.ToAdapter("").Modules.Select(m => m.Name)];
+        if (count < 0)
+        {
+            Assert.Contains(modules, m => m.Contains("deepstack_merger_list.0.linear_fc1"));
+            Assert.Contains(modules, m => m.Contains("visual.merger.linear_fc2"));
+            Assert.DoesNotContain(modules, m => m.Contains("visual.blocks"));
+        }
+        else
+        {
+            Assert.Equal(count, modules.Length);
+        }
+
+        Assert.Equal(2 * modules.Length, model.Parameters.Trained.Count());
+        Assert.Equal(32, recipe.Lora!.Alpha);
+    }
 }
