@@ -97,9 +97,7 @@ public sealed class Trainer : IDisposable
             return default;
         }
 
-        tape.Dropout = model.Lora?.Config.Dropout ?? 0;
-        (Tensor logits, int[] labels) = Forward(batch, learntOnly: true);
-        tape.Dropout = 0;
+        (Tensor logits, int[] labels) = Forward(batch, learntOnly: true, model.Lora?.Config.Dropout ?? 0);
         double[] rows = new double[sampleLosses.IsEmpty ? 0 : labels.Length];
         double loss = tape.CrossEntropy(logits, labels, scale, rowLosses: rows);
         int row = 0;
@@ -134,9 +132,13 @@ public sealed class Trainer : IDisposable
     /// <param name="batch">Whole sequences.</param>
     /// <param name="learntOnly">Only the rows that predict a label, otherwise all.</param>
     /// <returns>Logits [rows, vocabulary], and the label of each row, negative where there is none. They live until the next batch.</returns>
-    public (Tensor Logits, int[] Labels) Forward(IReadOnlyList<Sample> batch, bool learntOnly)
+    public (Tensor Logits, int[] Labels) Forward(IReadOnlyList<Sample> batch, bool learntOnly) =>
+        Forward(batch, learntOnly, dropout: 0);
+
+    (Tensor Logits, int[] Labels) Forward(IReadOnlyList<Sample> batch, bool learntOnly, double dropout)
     {
         tape.Reset();
+        tape.Dropout = dropout;
         tape.Watch = BalanceFactor > 0 ? name => name.StartsWith("text.router.", StringComparison.Ordinal) : null;
         Tensor features = Encode(batch);
         step.Clear();

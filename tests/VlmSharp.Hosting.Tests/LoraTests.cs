@@ -24,7 +24,7 @@ public sealed class LoraTests : IDisposable
             string.Join(
                 '\n',
                 pictures.Select(picture =>
-                    $$"""{"messages": [{"role": "user", "content": "<image>Is it a cat?"}, {"role": "assistant", "content": "cat cat cat"}], "images": ["{{picture}}"]}"""
+                    $$"""{"messages": [{"role": "user", "content": "<image>Read the text."}, {"role": "assistant", "content": "1717"}], "images": ["{{picture}}"]}"""
                 )
             )
         );
@@ -60,7 +60,18 @@ public sealed class LoraTests : IDisposable
     }
 
     string Ask(string model, params string[] more) =>
-        Run(["ask", model, directory["t000.png"], "Is it a cat?", "--max-tokens", "12", "--temperature", "0", .. more]);
+        Run([
+            "ask",
+            model,
+            "--image",
+            directory["t000.png"],
+            "Read the text.",
+            "--max-tokens",
+            "12",
+            "--temperature",
+            "0",
+            .. more,
+        ]);
 
     [Fact]
     public void An_adapter_is_trained_and_asked_and_merged()
@@ -77,15 +88,14 @@ public sealed class LoraTests : IDisposable
         Assert.True(losses[^1] < losses[0] / 4, $"{losses[0]} became {losses[^1]}");
         Assert.False(File.Exists(Path.Combine(directory["out"], "model.safetensors")));
         string learnt = Ask(Reader, "--adapter", directory["out"]);
-        Assert.Contains("cat cat cat", learnt);
-        Assert.DoesNotContain("cat cat cat", Ask(Reader));
+        Assert.Contains("1717", learnt);
+        Assert.DoesNotContain("1717", Ask(Reader));
         Assert.Contains("tensors were changed", Run("merge", Reader, directory["out"], directory["merged"]));
         Assert.Equal(learnt, Ask(directory["merged"]));
         VlmProcess.Result wrong = VlmProcess.Run(
             "ask",
             Goldens.Local("qwen2-vl/checkpoint"),
-            directory["t000.png"],
-            "?",
+            "What is it?",
             "--adapter",
             directory["out"]
         );

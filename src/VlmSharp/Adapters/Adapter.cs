@@ -183,7 +183,7 @@ public sealed class Adapter
         System.IO.Directory.CreateDirectory(directory);
         (string Name, int[] Shape, float[] Values)[] all =
         [
-            .. Modules.SelectMany(Parts).Concat(Tensors.Select(t => (Prefix + t.Name, t.Shape, t.Values))),
+            .. Modules.SelectMany(Parts).Concat(Tensors.Select(t => (Prefix + Stored(t.Name), t.Shape, t.Values))),
         ];
         using SafetensorsOutput output = new(
             Path.Combine(directory, WeightsFile),
@@ -198,6 +198,15 @@ public sealed class Adapter
         string config = Path.Combine(directory, ConfigFile);
         File.WriteAllText($"{config}.writing", Config.ToJson());
         File.Move($"{config}.writing", config, overwrite: true);
+    }
+
+    // PEFT puts layers with products into others, under this name.
+    string Stored(string tensor)
+    {
+        const string Bias = ".bias";
+        return tensor.EndsWith(Bias, StringComparison.Ordinal) && Modules.Any(m => m.Name == tensor[..^Bias.Length])
+            ? $"{tensor[..^Bias.Length]}.base_layer{Bias}"
+            : tensor;
     }
 
     static IEnumerable<(string Name, int[] Shape, float[] Values)> Parts(AdapterModule module)

@@ -136,6 +136,32 @@ public sealed class AdapterRowsTests
         }
     }
 
+    [Theory]
+    [InlineData("qwen2-vl", 1e-4)]
+    [InlineData("qwen2.5-vl", 1e-4)]
+    [InlineData("qwen3-vl-moe", 0.005)] // merged weights are rounded to f16, as the checkpoint has them
+    [InlineData("qwen2-vl-tied-bf16", 0.05)] // and to bf16
+    public void Merged_adapters_give_the_logits_of_those_beside_the_weights(string model, double tolerance)
+    {
+        string path = Goldens.Local($"{model}/checkpoint");
+        using TemporaryDirectory directory = new();
+        foreach (string kind in RandomAdapters.Write(directory.Path, path))
+        {
+            using ChatModel chat = ChatModel.Load(path, threads: 2, exact: true);
+            using ChatModel merged = ChatModel.Load(path, threads: 2, exact: true, adapters: [kind]);
+            using InferenceEngine engine = new(chat.Model, chat.Ops, 512);
+            using InferenceEngine other = new(merged.Model, merged.Ops, 512);
+            using Sequence beside = Start(engine, chat, chat.LoadAdapter(kind, "beside"), 1);
+            using Sequence within = Start(other, merged, null, 1);
+            Near.RelativeToLargest(
+                tolerance,
+                Array.ConvertAll(engine.Compute(beside), v => (double)v),
+                other.Compute(within),
+                Path.GetFileName(kind)
+            );
+        }
+    }
+
     static Sequence Start(InferenceEngine engine, ChatModel chat, WeightAdapter? adapter, int seed)
     {
         Prompt prompt = chat.Prompts.Build([ChatMessage.User([TinyModel.Picture(seed), Question])]);

@@ -156,6 +156,26 @@ public sealed class AdapterTests
     }
 
     [Fact]
+    public void Biases_stand_where_PEFT_looks_for_them()
+    {
+        using TemporaryDirectory directory = new();
+        AdapterConfig config = new()
+        {
+            Rank = 1,
+            Alpha = 1,
+            Targets = ["q_proj"],
+            Bias = "all",
+        };
+        AdapterModule module = new("model.q_proj", 1, 1, [1, 2], [3, 4], null);
+        AdapterTensor[] biases = [new("model.q_proj.bias", [2], [5, 6]), new("model.k_proj.bias", [2], [7, 8])];
+        new Adapter("new", config, [module], biases).Save(directory.Path);
+        using SafetensorsFile file = SafetensorsFile.Open(Path.Combine(directory.Path, Adapter.WeightsFile));
+        Assert.True(file.Contains("base_model.model.model.q_proj.base_layer.bias"));
+        Assert.True(file.Contains("base_model.model.model.k_proj.bias"));
+        Assert.Equal(biases.Select(b => b.Name), Adapter.Open(directory.Path).Tensors.Select(t => t.Name));
+    }
+
+    [Fact]
     public void Adapters_of_other_models_and_of_experts_are_refused()
     {
         using Checkpoint checkpoint = Checkpoint.Open(Goldens.Local("qwen2-vl/checkpoint"));
