@@ -35,6 +35,9 @@ public static unsafe class Narrow
             ToBF16(from + ((nint)part * Part), to + ((nint)part * Part), Math.Min(Part, count - (part * Part)));
     }
 
+    /// <summary>A value as bf16, to the nearest, ties to even; a NaN stays one.</summary>
+    public static ushort ToBF16(float value) => Bf16.Round(value);
+
     /// <summary>Some numbers, on this thread.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void ToBF16(float* from, ushort* to, int count)

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using VlmSharp.Kernels;
 
 namespace VlmSharp.Formats;
 
@@ -20,7 +21,7 @@ sealed class ChangedTensor(string file, SafetensorsType type, Func<float[]> comp
             values = compute();
             if (type != SafetensorsType.F32)
             {
-                rounded = Array.ConvertAll<float, ushort>(values, type == SafetensorsType.F16 ? ToHalf : ToBF16);
+                rounded = Array.ConvertAll<float, ushort>(values, type == SafetensorsType.F16 ? ToHalf : Narrow.ToBF16);
                 values = null;
             }
         }
@@ -39,13 +40,4 @@ sealed class ChangedTensor(string file, SafetensorsType type, Func<float[]> comp
     }
 
     static ushort ToHalf(float value) => BitConverter.HalfToUInt16Bits((Half)value);
-
-    // To the nearest, ties to even.
-    static ushort ToBF16(float value)
-    {
-        uint bits = BitConverter.SingleToUInt32Bits(value);
-        return float.IsNaN(value)
-            ? (ushort)((bits >> 16) | 0x40)
-            : (ushort)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-    }
 }
